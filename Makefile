@@ -1,0 +1,60 @@
+# Every target installs what it needs. Only Python 3.11 or newer and make have to be there.
+PYTHON ?= python3
+VENV ?= .venv
+UV_VERSION := 0.13.9
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+LOCK := requirements.lock
+PACKAGES := contract serving servers/nnunet servers/smoothing servers/postprocess gateway phantom cli
+PYPROJECTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml)
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint $(LOCK)
+
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: setup demo up test check lock ci demo-bundles clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.dev  ## everything for demo, tests and checks, without torch
+
+$(UV):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.run: $(LOCK) $(PYPROJECTS) | $(UV)
+	$(INSTALL) $(PACKAGES:%=--editable ./%) "nephra-cli[demo,local] @ ./cli"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(INSTALL) --requirements pyproject.toml --extra dev
+	touch $@
+
+$(VENV)/.train: $(VENV)/.run
+	$(INSTALL) --requirements pyproject.toml --extra train
+	touch $@
+
+demo: $(VENV)/.run  ## the main job: a phantom's three phases to one scene, in demo-out/
+	$(BIN)/nephra demo --out demo-out
+
+up: $(VENV)/.run  ## gateway and predictors on this machine, loopback only
+	$(BIN)/nephra up --data data
+
+test: $(VENV)/.dev  ## all tests
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+check: $(VENV)/.dev  ## style, types, architecture, lock
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy contract serving servers gateway cli phantom tests
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tests/architecture/lock.py $(UV) $(LOCK)
+
+lock: | $(UV)  ## write the lock anew
+	$(BIN)/python tests/architecture/lock.py $(UV) $(LOCK) --write
+
+ci: check test  ## what has to be green
+
+demo-bundles: $(VENV)/.train  ## train the four demo models again (hours)
+	$(BIN)/python -m nephra_phantom.bundles
+
+clean:
+	rm -rf $(VENV) demo-out data .mypy_cache .ruff_cache .pytest_cache
