@@ -124,7 +124,9 @@ def execute(
         check_output(made, data, parsed.common.output_path, _protected(paths))
     started = time.perf_counter()
     progress.advance(0.0, "reading")
-    inputs = [_read(item, paths.get(item.name), parsed.labels, max_voxels) for item in operation.inputs]
+    inputs = [
+        _read(item, paths.get(item.name), parsed.labels, max_voxels) for item in operation.inputs
+    ]
     read_s = time.perf_counter() - started
     outcome = operation.function(*inputs, parsed.parameters, progress.part(0.1, 0.9))
     if not isinstance(outcome, Outcome):
@@ -153,14 +155,17 @@ def publish(
     with result_folder(data, ticket, origin.operation.replace("/", "-")) as (partial, final):
         made = _write(partial, outcome.value, _stem(request.common.output_path))
         volumes = _volumes_ml(outcome.value)
-        outputs = {m: {"path": data.name(final / f), "sha256": sha256(partial / f)} for m, f in made.items()}
+        outputs = {
+            m: {"path": data.name(final / f), "sha256": sha256(partial / f)}
+            for m, f in made.items()
+        }
         manifest = _manifest(origin, outcome, data, ticket, volumes, outputs)
         manifest["timings"] = {
             **{k: round(v, 3) for k, v in timings.items()},
             "write_s": round(time.perf_counter() - written_at, 3),
         }
         write_json(partial / "manifest.json", manifest)
-    paths = {member: data.name(final / name) for member, name in made.items()}
+    paths: dict[str, Any] = {m: data.name(final / name) for m, name in made.items()}
     if request.common.output_path is not None:
         paths |= _place_all(final, made, data, request.common.output_path, origin.inputs)
     return Answer(
@@ -184,9 +189,7 @@ def _read(
     return assign_sides(merge([_named(read_labels, p, item, space, max_voxels) for p in paths]))
 
 
-def _named(
-    read: Any, path: Path, item: Input, space: LabelSpace, max_voxels: int
-) -> LabelMap:
+def _named(read: Any, path: Path, item: Input, space: LabelSpace, max_voxels: int) -> LabelMap:
     try:
         labels: LabelMap = read(path, space, max_voxels)
     except Refused as error:

@@ -85,7 +85,10 @@ class BundleDescription(Message):
 
 
 class Answer(Message):
-    """What an operation answers. Paths are relative to the data root."""
+    """What an operation answers. Paths are relative to the data root.
+
+    A request for several tasks on the same images has one answer for each in `parts`.
+    """
 
     ticket: str
     cached: bool = False
@@ -99,6 +102,7 @@ class Answer(Message):
     report: dict[str, Any] = Field(default_factory=dict)
     volumes_ml: dict[str, float] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
+    parts: dict[str, Answer] = Field(default_factory=dict)
 
 
 class Event(Message):

@@ -92,9 +92,9 @@ def read_voxels(path: Path, header: NiftiHeader) -> NDArray[Any]:
     try:
         with _open(path) as stream:
             stream.seek(header.data_offset)
-            filled = cast(Any, stream).readinto(raw)
+            filled = cast("Any", stream).readinto(raw)
             while 0 < filled < len(raw):
-                more = cast(Any, stream).readinto(memoryview(raw)[filled:])
+                more = cast("Any", stream).readinto(memoryview(raw)[filled:])
                 if more == 0:
                     break
                 filled += more
@@ -133,9 +133,7 @@ def read_image(path: Path, max_voxels: int = MAX_VOXELS) -> Volume:
     return Volume(voxels, header.affine)
 
 
-def read_labels(
-    path: Path, space: LabelSpace = "nephra", max_voxels: int = MAX_VOXELS
-) -> LabelMap:
+def read_labels(path: Path, space: LabelSpace = "nephra", max_voxels: int = MAX_VOXELS) -> LabelMap:
     """Read a mask and renumber it into our table.
 
     Raises:
@@ -221,7 +219,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
+    return cast("IO[bytes]", gzip.open(path, "rb")) if _is_gzip(path) else path.open("rb")
 
 
 def _header(stream: IO[bytes]) -> NiftiHeader:

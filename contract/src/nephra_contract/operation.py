@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -190,6 +191,14 @@ class Request:
     parameters: Parameters
     labels: LabelSpace
     common: Common
+
+
+def collect(package: str, *modules: str) -> tuple[Operation, ...]:
+    """Import `<package>.<module>` for each module and take its constant `OPERATION`.
+
+    This is the one line that a new operation adds its name to.
+    """
+    return tuple(import_module(f"{package}.{name}").OPERATION for name in modules)
 
 
 def invalid(error: ValidationError) -> RequestInvalid:

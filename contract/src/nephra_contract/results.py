@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _claim(home: Path, name: str) -> Path:
-    """The first free one of name, name-2, name-3, …"""
+    """The first free one of name, name-2, name-3 and so on."""
     target, count = home / name, 1
     while target.exists():
         count += 1

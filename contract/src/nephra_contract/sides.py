@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -71,7 +72,9 @@ def _sides(
     x_mm: NDArray[np.float64], piece: NDArray[np.integer], count: int, middle_mm: float
 ) -> NDArray[np.bool_]:
     beyond = x_mm > middle_mm
-    share = np.bincount(piece, beyond, count + 1) / np.maximum(np.bincount(piece, None, count + 1), 1)
+    share = np.bincount(piece, beyond, count + 1) / np.maximum(
+        np.bincount(piece, None, count + 1), 1
+    )
     both = (share > 0.1) & (share < 0.9)
     mean = np.bincount(piece, x_mm, count + 1) / np.maximum(np.bincount(piece, None, count + 1), 1)
     return np.where(both[piece], beyond, (mean > middle_mm)[piece])
@@ -90,5 +93,5 @@ def _pieces(labels: LabelMap, wanted: tuple[int, ...]) -> list[tuple[float, int]
     return [(float(x_mm[i]), int(sizes[i])) for i in order]
 
 
-def _world_x(labels: LabelMap, indices: NDArray[np.generic]) -> NDArray[np.float64]:
+def _world_x(labels: LabelMap, indices: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(indices @ labels.affine[0, :3] + labels.affine[0, 3], dtype=np.float64)
