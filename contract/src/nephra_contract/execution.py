@@ -181,12 +181,15 @@ def publish(
 
 def _read(
     item: Input, paths: list[Path] | None, space: LabelSpace, max_voxels: int
-) -> Volume | None:
+) -> Volume | list[LabelMap] | None:
     if not paths:
         return None
     if item.kind == "image":
         return read_image(paths[0], max_voxels)
-    return assign_sides(merge([_named(read_labels, p, item, space, max_voxels) for p in paths]))
+    maps = [_named(read_labels, p, item, space, max_voxels) for p in paths]
+    if item.separate:
+        return [assign_sides(m) for m in maps]
+    return assign_sides(merge(maps))
 
 
 def _named(read: Any, path: Path, item: Input, space: LabelSpace, max_voxels: int) -> LabelMap:

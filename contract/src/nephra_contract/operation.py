@@ -41,6 +41,7 @@ class Input:
         kind: `image` (CT in HU) or `mask` (label map).
         description: one sentence.
         many: a list of masks is taken too, merged on the first one's grid.
+        separate: the function gets the masks as a list, unmerged, each on its own grid.
         optional: the request may leave it out.
         phase: for images, the contrast phase that it is meant to be.
         aliases: other spellings that requests may use.
@@ -53,6 +54,7 @@ class Input:
     optional: bool = False
     phase: Phase | None = None
     aliases: tuple[str, ...] = ()
+    separate: bool = False
 
 
 @dataclass(frozen=True)

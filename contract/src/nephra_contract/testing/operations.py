@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from nephra_contract.errors import Cancelled, NephraError, RequestInvalid
 from nephra_contract.operation import Operation, Outcome
@@ -117,6 +118,8 @@ class OperationTests:
         with pytest.raises(RequestInvalid) as refusal:
             self.operation.parse({**files, **self.parameters, "no_such_parameter": 1})
         assert "no_such_parameter" in refusal.value.detail
+        with pytest.raises(ValidationError):
+            self.operation.parameters.model_validate({**self.parameters, "no_such_parameter": 1})
 
     def test_progress_rises_to_one(self) -> None:
         """What is reported never falls, and ends at 1."""

@@ -1,0 +1,60 @@
+"""Numbers as lines of text, many at once: numpy writes the digits, not Python."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DECIMALS = 4
+_BLOCK = 1 << 17
+
+
+def fixed_point(prefix: bytes, values: NDArray[np.float64]) -> bytes:
+    """One line per row: the prefix, then each value with four decimals.
+
+    Args:
+        prefix: what each line begins with, for example `b"v"`.
+        values: (N, C), of magnitude below 1e9.
+
+    Returns:
+        ASCII, each line ended by a line feed.
+    """
+    scaled = np.rint(values * 10**_DECIMALS).astype(np.int64)
+    return _lines(prefix, scaled, _DECIMALS)
+
+
+def whole(prefix: bytes, values: NDArray[np.int64]) -> bytes:
+    """One line per row: the prefix, then each (non-negative) whole number; see `fixed_point`."""
+    return _lines(prefix, np.asarray(values, dtype=np.int64), 0)
+
+
+def _lines(prefix: bytes, scaled: NDArray[np.int64], decimals: int) -> bytes:
+    """Block by block, so that the scratch array stays small."""
+    blocks = (scaled[i : i + _BLOCK] for i in range(0, len(scaled), _BLOCK))
+    return b"".join(_block(prefix, block, decimals) for block in blocks)
+
+
+def _block(prefix: bytes, scaled: NDArray[np.int64], decimals: int) -> bytes:
+    """Digits go right-aligned into cells of equal width; bytes that stay 0 are left out."""
+    rows, columns = scaled.shape
+    magnitude = np.abs(scaled)
+    digits = max(len(str(int(magnitude.max(initial=0)))), decimals + 1)
+    width = 2 + digits + (1 if decimals else 0)  # space, sign, digits, point
+    cells = np.zeros((rows, columns, width), dtype=np.uint8)
+    cells[..., 0] = ord(" ")
+    cells[..., 1] = np.where(scaled < 0, ord("-"), 0)
+    column, rest = width - 1, magnitude
+    for place in range(digits):
+        if decimals and place == decimals:
+            cells[..., column] = ord(".")
+            column -= 1
+        rest, digit = np.divmod(rest, 10)
+        # A leading zero is not written, the one before the point is.
+        needed = (magnitude >= 10**place) | (place <= decimals)
+        cells[..., column] = np.where(needed, digit + ord("0"), 0)
+        column -= 1
+    text = np.empty((rows, len(prefix) + columns * width + 1), dtype=np.uint8)
+    text[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
+    text[:, len(prefix) : -1] = cells.reshape(rows, -1)
+    text[:, -1] = ord("\n")
+    return text[text != 0].tobytes()
