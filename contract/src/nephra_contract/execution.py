@@ -186,7 +186,7 @@ def _read(
         return None
     if item.kind == "image":
         return read_image(paths[0], max_voxels)
-    maps = [_named(read_labels, p, item, space, max_voxels) for p in paths]
+    maps = [_named(read_labels, p, item, item.space or space, max_voxels) for p in paths]
     if item.separate:
         return [assign_sides(m) for m in maps]
     return assign_sides(merge(maps))

@@ -42,6 +42,7 @@ class Input:
         description: one sentence.
         many: a list of masks is taken too, merged on the first one's grid.
         separate: the function gets the masks as a list, unmerged, each on its own grid.
+        space: the table that its numbers are always in, whatever the request's `labels` says.
         optional: the request may leave it out.
         phase: for images, the contrast phase that it is meant to be.
         aliases: other spellings that requests may use.
@@ -55,6 +56,7 @@ class Input:
     phase: Phase | None = None
     aliases: tuple[str, ...] = ()
     separate: bool = False
+    space: LabelSpaceName | None = None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,11 @@ class LabelMap(Volume):
         """Voxels per label that is present, without 0, in ascending order."""
         if self.voxels.size == 0:
             return {}
-        counts = np.bincount(self.voxels.ravel(order="K"))
+        counts = np.zeros(int(self.voxels.max()) + 1, dtype=np.int64)
+        flat = self.voxels.ravel(order="K")
+        # bincount makes 8 bytes of every voxel; in pieces that stays small.
+        for start in range(0, flat.size, 1 << 22):
+            counts += np.bincount(flat[start : start + (1 << 22)], minlength=counts.size)
         return {int(n): int(counts[n]) for n in np.flatnonzero(counts) if n}
 
     @property
