@@ -9,9 +9,9 @@ are rotations: the winding of the faces stays. The same scene gives the same byt
 from __future__ import annotations
 
 import json
-import re
 import struct
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def _head(kind: str) -> bytes:
-    return f"# nephra {kind}: closed surfaces, one object per structure\n".encode()
+    return f"# nephra {version('nephra-contract')} {kind}: one closed surface per object\n".encode()
 
 
 def _obj(scene: Scene, mtl: str) -> Iterable[bytes]:
@@ -106,7 +106,7 @@ def _glb(scene: Scene) -> Iterable[bytes]:
     document: dict[str, Any] = {
         "asset": {
             "version": "2.0",
-            "generator": "nephra",
+            "generator": f"nephra {version('nephra-contract')}",
             "extras": {"axes": "+x patient left, +y superior, +z anterior", "units": "m"},
         },
         "scene": 0,
