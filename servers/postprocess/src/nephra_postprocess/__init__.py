@@ -1,0 +1,1 @@
+"""nephra predictor: label maps repaired and completed."""

@@ -1,0 +1,159 @@
+"""The perirenal space: the fat that a kidney lies in, between the leaves of its fascia.
+
+The space is wide behind and below the kidney and thin in front of it (Meyers' dynamic
+radiology of the abdomen; Thornton et al. 2018 measure it on CT). It is drawn as the Minkowski
+sum of the kidney and an ellipsoid that sits off centre: one anisotropic distance transform on a
+coarse grid in patient axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cc3d
+import edt
+import numpy as np
+from nephra_contract import labels as names
+from nephra_contract.merge import regrid
+from nephra_contract.volume import LabelMap, Volume
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nephra_postprocess.region import local_frame
+
+SIDES: Mapping[str, int] = {"right": names.KIDNEY_RIGHT, "left": names.KIDNEY_LEFT}
+LESIONS = (names.TUMOR, *names.CYSTS)
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How far the space reaches beyond the kidney, in mm, in the patient's directions."""
+
+    lateral_mm: float
+    medial_mm: float
+    anterior_mm: float
+    posterior_mm: float
+    superior_mm: float
+    inferior_mm: float
+
+    @property
+    def largest_mm(self) -> float:
+        """The farthest reach."""
+        return max(vars(self).values())
+
+    def around(self, side: str) -> NDArray[np.float64]:
+        """(3, 2) reach towards lower and higher world x, y, z, in mm."""
+        right, left = (
+            (self.lateral_mm, self.medial_mm)
+            if side == "right"
+            else (self.medial_mm, self.lateral_mm)
+        )
+        return np.array(
+            [
+                [left, right],
+                [self.posterior_mm, self.anterior_mm],
+                [self.inferior_mm, self.superior_mm],
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Space:
+    """The perirenal space of one side on its coarse grid.
+
+    Args:
+        depth: (X, Y, Z) float32, above 0 inside, in parts of the margin, smooth at 0.
+        to_grid: (4, 4) mm in the crop's local frame → indices of `depth`.
+    """
+
+    depth: NDArray[np.float32]
+    to_grid: NDArray[np.float64]
+
+
+def perirenal_space(
+    crop: LabelMap, side: str, margins: Margins, grid_mm: float, midline_mm: float | None
+) -> Space | None:
+    """The space around one kidney, its tumour and its cysts.
+
+    Args:
+        crop: kidneys with sides, axes along right, front, head; room for the margins around.
+        side: `right` or `left`.
+        margins: its reach.
+        grid_mm: step of the coarse grid.
+        midline_mm: x in the crop's local frame that the space does not cross.
+
+    Returns:
+        The space, or None if there is no kidney on that side.
+    """
+    coarse, to_grid = _coarse(crop, grid_mm)
+    kidney = coarse == SIDES[side]
+    if not kidney.any():
+        return None
+    seeds = kidney | _own_lesions(coarse, kidney, side)
+    reach = margins.around(side)
+    half = reach.sum(axis=1) / 2
+    offset = np.rint((reach[:, 1] - reach[:, 0]) / 2 / grid_mm).astype(int)
+    distance = edt.edt(~_moved(seeds, offset), anisotropy=tuple(grid_mm / half))
+    depth = np.asarray(1.0 - distance, dtype=np.float32)
+    if midline_mm is not None:
+        x_mm = np.arange(depth.shape[0]) * grid_mm + np.linalg.inv(to_grid)[0, 3]
+        depth[(x_mm < midline_mm) if side == "right" else (x_mm > midline_mm)] = -1.0
+    solid = (coarse != 0) & (coarse != names.PERIRENAL_FAT) & ~seeds
+    open_space = (depth > 0) & ~solid
+    depth[~_reached(open_space, seeds)] = -1.0
+    return Space(depth, to_grid)
+
+
+def fill(space: Space, crop: LabelMap) -> NDArray[np.bool_]:
+    """Where a space is on the crop's own grid; (X, Y, Z) bool."""
+    matrix = space.to_grid @ local_frame(crop)
+    depth = ndimage.affine_transform(
+        space.depth, matrix[:3, :3], matrix[:3, 3], crop.shape, np.float32, order=1, cval=-1.0
+    )
+    return np.asarray(depth > 0)
+
+
+def _coarse(crop: LabelMap, grid_mm: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The crop by nearest neighbour on a grid along the patient's axes, and its (4, 4)."""
+    frame = local_frame(crop)
+    last = np.array(crop.shape) - 1
+    unit = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, 8).T
+    corners_mm = (unit * last) @ frame[:3, :3].T
+    low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
+    shape = np.ceil(np.round((high - low) / grid_mm, 6)).astype(int) + 1
+    grid = np.diag([grid_mm, grid_mm, grid_mm, 1.0])
+    grid[:3, 3] = np.round(low, 9)
+    empty = Volume(np.broadcast_to(np.zeros(1, np.uint8), tuple(shape)), grid)
+    coarse = regrid(LabelMap(crop.voxels, frame), empty)
+    return coarse.voxels, np.linalg.inv(grid)
+
+
+def _own_lesions(
+    coarse: NDArray[np.uint8], kidney: NDArray[np.bool_], side: str
+) -> NDArray[np.bool_]:
+    """Tumour and cyst voxels that lie nearer to this kidney than to the other one."""
+    lesions = np.isin(coarse, LESIONS)
+    other = coarse == next(n for s, n in SIDES.items() if s != side)
+    if not lesions.any() or not other.any():
+        return np.asarray(lesions)
+    return np.asarray(lesions & (edt.edt(~kidney) <= edt.edt(~other)))
+
+
+def _moved(mask: NDArray[np.bool_], offset: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """A mask moved by whole cells; what leaves the grid is gone."""
+    moved = np.zeros_like(mask)
+    into = tuple(slice(max(o, 0), n + min(o, 0)) for o, n in zip(offset, mask.shape, strict=True))
+    out_of = tuple(
+        slice(max(-o, 0), n + min(-o, 0)) for o, n in zip(offset, mask.shape, strict=True)
+    )
+    moved[into] = mask[out_of]
+    return moved
+
+
+def _reached(space: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pieces of a space that touch the kidney; fat beyond another organ is not its own."""
+    pieces = cc3d.connected_components(space | seeds, connectivity=6)
+    own = np.zeros(int(pieces.max()) + 1, dtype=bool)
+    own[np.unique(pieces[seeds])] = True
+    return np.asarray(own[pieces])

@@ -1,0 +1,17 @@
+"""What the service is told by its environment, read once at start."""
+
+from __future__ import annotations
+
+from nephra_contract.nifti import MAX_VOXELS
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the postprocess predictor; environment variables are `NEPHRA_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="NEPHRA_", frozen=True, extra="ignore")
+
+    max_voxels: int = Field(
+        MAX_VOXELS, gt=0, description="Voxels of the largest mask that is read."
+    )
