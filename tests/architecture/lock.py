@@ -26,7 +26,7 @@ def compile_lock(uv: str, output: Path) -> None:
     """Resolve all projects and extras; versions already in `output` are kept."""
     projects = [p if p.endswith(".toml") else f"{p}/pyproject.toml" for p in PROJECTS]
     own = [flag for name in OURS for flag in ("--no-emit-package", name)]
-    subprocess.run(  # noqa: S603 - our own uv, no shell
+    subprocess.run(
         [uv, "pip", "compile", *projects, "--all-extras", "--universal", "--python-version",
          "3.11", "--generate-hashes", "--no-header", "--no-annotate", "--quiet", *own,
          "--output-file", str(output)],

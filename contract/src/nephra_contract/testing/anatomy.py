@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -33,12 +34,17 @@ def anatomy() -> LabelMap:
     Returns:
         (68, 38, 52) uint8 on an oblique, anisotropic grid, in our numbers.
     """
+    return LabelMap(_painted().copy(), AFFINE)
+
+
+@cache
+def _painted() -> NDArray[np.uint8]:
     volume = LabelMap(np.zeros(SHAPE, np.uint8), AFFINE)
     world = volume.to_world(np.argwhere(np.ones(SHAPE, bool))).reshape(*SHAPE, 3)
     voxels = volume.voxels
     for number, inside in _shapes(world):
         voxels[inside] = number
-    return volume
+    return np.asarray(voxels)
 
 
 def _shapes(world: NDArray[np.float64]) -> list[tuple[int, NDArray[np.bool_]]]:
