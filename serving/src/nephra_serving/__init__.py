@@ -1,0 +1,1 @@
+"""The KServe shell of nephra's predictors: written once, knows no medicine."""

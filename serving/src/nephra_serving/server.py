@@ -1,0 +1,181 @@
+"""KServe's model server, on the address that it is told, ending when it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from nephra_contract import logs
+from nephra_contract.errors import Unavailable
+from nephra_contract.execution import Runner
+from nephra_serving import errors, sdk
+from nephra_serving.calls import App, Border
+from nephra_serving.predictor import OperationModel
+from nephra_serving.settings import ServingSettings
+from nephra_serving.work import Workers
+
+#: How long work that was told to stop may take to clean up before the process ends anyway.
+_LAST_S = 5.0
+
+
+class Server(sdk.ModelServer):  # type: ignore[misc]
+    """Serves all operations of a runner over the KServe V1 protocol; no gRPC.
+
+    Args:
+        predictor: the service's name.
+        runner: what it offers.
+        settings: where and how.
+    """
+
+    def __init__(self, predictor: str, runner: Runner, settings: ServingSettings) -> None:
+        super().__init__(http_port=settings.port, workers=1, enable_grpc=False)
+        self.predictor = predictor
+        self.work = Workers(settings.concurrency)
+        for operation in runner.describe():
+            self.register_model(OperationModel(operation, runner, self.work, settings.heartbeat_s))
+
+        self.rest = RestServer(self, runner, settings)
+
+    def start(self) -> None:
+        """Serve until SIGTERM or SIGINT.
+
+        Raises:
+            SystemExit: the address is taken.
+        """
+        asyncio.run(self.rest.start())
+        if not self.work.join(_LAST_S):
+            logs.line("work did not stop in time")
+            # Threads inside native libraries would crash the interpreter's own ending.
+            sys.stderr.flush()
+            os._exit(0)
+
+
+class RestServer(sdk.RESTServer):  # type: ignore[misc]
+    """KServe's REST server, with an application of its own for each instance.
+
+    KServe's listens on all interfaces, and shares one application within a process.
+    """
+
+    def __init__(self, server: Server, runner: Runner, settings: ServingSettings) -> None:
+        super().__init__(
+            "",
+            server.dataplane,
+            server.model_repository_extension,
+            settings.port,
+            grace_period=int(settings.drain_s + _LAST_S),
+        )
+        self._name = server.predictor
+        self._runner = runner
+        self._settings = settings
+        self.config.host = settings.host
+        self.config.lifespan = "off"
+        self.config.ws = "none"
+        self.config.server_header = False
+        self._server = _UvicornServer(self.config, server.work, settings.drain_s)
+
+    def application(self) -> App:
+        """A fresh application."""
+        app = FastAPI(title=self._name, openapi_url=None, docs_url=None, redoc_url=None)
+        self._register_endpoints(app)
+        errors.install(app)
+        return Border(app, self._settings.max_body_bytes)
+
+    async def start(self) -> None:
+        """Serve until told to end."""
+        self.config.app = self.application()
+        await self._server.serve()
+        logs.line("ended")
+
+    def listening(self, timeout_s: float) -> str:
+        """Wait until the server listens; gives its URL.
+
+        Raises:
+            TimeoutError: it does not, for so long.
+        """
+        if not self._server.listening.wait(timeout_s):
+            raise TimeoutError("the server does not listen")
+        return self._server.url
+
+    def end(self) -> None:
+        """Tell the server to end, from any thread."""
+        self._server.handle_exit(signal.SIGTERM, None)
+
+    def _register_endpoints(self, app: FastAPI) -> None:
+        """KServe's V1 routes; of V2 only health, since anybody could unload models there."""
+        sdk.register_v1_endpoints(app, self.dataplane, self.model_repository_extension)
+        router = APIRouter()
+        router.add_api_route("/metrics", sdk.metrics_handler, methods=["GET"])
+        for path in ("/", "/healthz", "/v2/health/live"):
+            router.add_api_route(path, self._live, methods=["GET"])
+        for path in ("/readyz", "/v2/health/ready"):
+            router.add_api_route(path, self._ready, methods=["GET"])
+        router.add_api_route("/operations", self._operations, methods=["GET"])
+        router.add_api_route("/bundles", self._bundles, methods=["GET"])
+        app.include_router(router)
+
+    async def _live(self) -> dict[str, str]:
+        return {"status": "alive"}
+
+    async def _ready(self) -> dict[str, bool]:
+        """Every model, not just the server as KServe's own says."""
+        for name in self.dataplane.model_registry.get_models():
+            if not await self.dataplane.model_ready(name):
+                raise Unavailable(f"The model '{name}' is not ready yet.", "Try again shortly.")
+        return {"ready": True}
+
+    async def _operations(self) -> list[dict[str, Any]]:
+        return [o.model_dump(mode="json") for o in self._runner.describe()]
+
+    async def _bundles(self) -> list[dict[str, Any]]:
+        return [b.model_dump(mode="json") for b in self._runner.bundles()]
+
+
+class _UvicornServer(uvicorn.Server):
+    """Uvicorn that tells running work to stop when the process is told to end."""
+
+    def __init__(self, config: uvicorn.Config, work: Workers, drain_s: float) -> None:
+        super().__init__(config)
+        self._work = work
+        self._drain_s = drain_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.listening = threading.Event()
+        self.url = ""
+
+    async def serve(self, sockets: Any = None) -> None:
+        """Serve until told to end."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.url = f"http://{host}:{port}"
+            logs.line("listening", host=host, port=port)
+            self.listening.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On the first signal drain, then stop the work; on a second one stop at once."""
+        if self._loop is not None:
+            delay_s = 0.0 if self.should_exit else self._drain_s
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, self._work.stop)
+        super().handle_exit(sig, frame)
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that launched it ends; Linux only."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)

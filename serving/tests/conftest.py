@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from nephra_contract.nifti import write_labels
+from nephra_contract.paths import DataRoot
+from nephra_contract.volume import LabelMap
+from nephra_serving.settings import ServingSettings
+from nephra_serving.testing import served
+
+SCRIPT = Path(__file__).with_name("toy_predictor.py")
+
+
+@pytest.fixture(scope="session")
+def toy() -> ModuleType:
+    """The toy predictor's module."""
+    spec = importlib.util.spec_from_file_location("toy_predictor", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["toy_predictor"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script() -> Path:
+    """The toy predictor as a program."""
+    return SCRIPT
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataRoot:
+    """A data root with `mask.nii.gz`: 60 voxels of label 2, 40 of label 3."""
+    voxels = np.zeros((10, 10, 10), dtype=np.uint8)
+    voxels.flat[:60] = 2
+    voxels.flat[60:100] = 3
+    write_labels(tmp_path / "mask.nii.gz", LabelMap(voxels, np.diag([1.0, 2.0, 3.0, 1.0])))
+    return DataRoot(tmp_path)
+
+
+@pytest.fixture
+def url(toy: ModuleType, data: DataRoot) -> Iterator[str]:
+    """The toy predictor, served."""
+    for event in (toy.BEGUN, toy.ENDED):
+        event.clear()
+    toy.ENDS.clear()
+    with served("toy", toy.build(data), ServingSettings(data=data.root)) as address:
+        yield address
