@@ -74,8 +74,9 @@ def test_every_test_says_what_it_promises() -> None:
         if ".venv" in path.parts:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            if is_function and node.name.startswith("test_"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_"):
                 assert ast.get_docstring(node), (path.name, node.name)
 
 
