@@ -166,13 +166,17 @@ def test_a_request_has_one_line_in_the_log(url: str, caplog: pytest.LogCaptureFi
 
 def test_a_request_that_waits_runs_when_the_first_has_ended(url: str, toy: ModuleType) -> None:
     """One at a time: the second is answered after the first one's caller has hung up."""
-    with httpx.Client() as first, first.stream(
-        "POST",
-        f"{url}/v1/models/endless:predict",
-        json={"instances": [{"mask_path": "mask.nii.gz"}]},
-        headers={"accept": "application/x-ndjson"},
-    ) as begun:
-        assert next(begun.iter_lines())
+    with (
+        httpx.Client() as first,
+        first.stream(
+            "POST",
+            f"{url}/v1/models/endless:predict",
+            json={"instances": [{"mask_path": "mask.nii.gz"}]},
+            headers={"accept": "application/x-ndjson"},
+        ) as begun,
+    ):
+        lines = begun.iter_lines()
+        assert next(lines)
         assert _value(httpx.get(f"{url}/metrics").text, "nephra_requests_running") == 1
     assert predict(url, "keep", {"mask_path": "mask.nii.gz"}).status_code == 200
     assert toy.ENDS == ["cancelled"]

@@ -46,6 +46,7 @@ class Endless(NoParameters):
 def endless(labels: LabelMap, parameters: Endless, progress: Progress) -> LabelMap:
     """Advance until told to stop."""
     BEGUN.set()
+    print("begun", flush=True)
     try:
         while not progress.stop.wait(0.01):
             progress.advance(0.5, "going round")

@@ -29,21 +29,28 @@ class Call:
     """What is known of one request while it is served.
 
     Args:
-        stop: set when nobody waits for the work any more; seen by the worker's thread.
-        gone: the same for the event loop.
+        stop: set when the work is not wanted any more; seen by the worker's thread.
+        stopped: the same for the event loop.
+        gone: the caller has hung up.
         media_type: of a streamed answer; KServe leaves it out.
         members: for the request's line in the log.
     """
 
     stop: threading.Event = field(default_factory=threading.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     media_type: str | None = None
     members: dict[str, Any] = field(default_factory=dict)
 
     def cancel(self) -> None:
-        """Nobody waits any more. To be called in the event loop."""
+        """The work is not wanted any more. To be called in the event loop."""
         self.stop.set()
+        self.stopped.set()
+
+    def hang_up(self) -> None:
+        """The caller has gone. To be called in the event loop."""
         self.gone.set()
+        self.cancel()
 
 
 _current: ContextVar[Call] = ContextVar("nephra_call")
@@ -132,7 +139,7 @@ def _replay(body: bytes, call: Call) -> Receive:
 async def _watch(receive: Receive, call: Call) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    call.cancel()
+    call.hang_up()
 
 
 def _set_media_type(message: Message, media_type: str | None) -> None:

@@ -97,6 +97,8 @@ def _answer(
 ) -> Answer:
     try:
         return build(_data_root(settings.data)).run(model, request, progress)
+    except NephraError:
+        raise
     except Exception as error:  # the border of the command
         raise ours(error) from error
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from nephra_contract.errors import Refused, RequestInvalid
+from nephra_contract.errors import NephraError, Refused, RequestInvalid
 from nephra_contract.execution import Runner
 from nephra_contract.messages import Answer, OperationDescription
 from nephra_contract.progress import Progress
@@ -81,15 +81,16 @@ class OperationModel(sdk.Model):  # type: ignore[misc]
             try:
                 with metrics().watch(self._operation.name):
                     return self._run(instances, progress)
-            except BaseException as error:
+            except NephraError:
+                raise
+            except Exception as error:  # the border between operations and the server
                 raise ours(error) from error
 
         try:
             answers = await self._workers.run(labour, call)
-        except Exception as error:
-            mended = ours(error)
-            call.members["code"] = mended.code
-            raise mended from error
+        except NephraError as error:
+            call.members["code"] = error.code
+            raise
         call.members["ticket"] = answers[-1].ticket
         return {"predictions": [a.model_dump(mode="json", exclude_none=True) for a in answers]}
 

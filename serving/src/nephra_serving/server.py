@@ -165,11 +165,16 @@ class _UvicornServer(uvicorn.Server):
             self.listening.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On the first signal drain, then stop the work; on a second one stop at once."""
+        """On the first signal drain, then stop the work; on a second one end at once.
+
+        Uvicorn's own would raise the signal again at the end, and kill the process with it.
+        """
+        del frame
         if self._loop is not None:
             delay_s = 0.0 if self.should_exit else self._drain_s
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, self._work.stop)
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def end_with_parent() -> None:

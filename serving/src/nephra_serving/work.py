@@ -72,16 +72,16 @@ class Workers:
         return Unavailable("The predictor is shutting down.", "Send the request again shortly.")
 
     async def _turn(self, call: Call) -> None:
-        """Wait for a slot, or for the caller to go away."""
+        """Wait for a slot, or for the caller to lose interest."""
         with metrics().waiting.track_inprogress():
             slot = asyncio.ensure_future(self._slots.acquire())
-            gone = asyncio.ensure_future(call.gone.wait())
+            stopped = asyncio.ensure_future(call.stopped.wait())
             try:
-                await asyncio.wait({slot, gone}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({slot, stopped}, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 call.cancel()
             finally:
-                gone.cancel()
+                stopped.cancel()
         if call.stop.is_set():
             # A slot that was given at the same moment goes to the next one.
             if slot.done():

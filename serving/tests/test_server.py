@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from nephra_contract.paths import DataRoot
+
+
+@contextmanager
+def started(
+    script: Path, data: DataRoot, *arguments: str, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The toy predictor as a process of its own; yields it and its URL."""
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        env={**os.environ, "NEPHRA_DATA": str(data.root), "NEPHRA_PORT": "0", **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        yield process, _url(process)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def _url(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for text in process.stderr:
+        line = json.loads(text)
+        if line["message"] == "listening":
+            return f"http://{line['host']}:{line['port']}"
+    raise AssertionError("the server ended before it listened")
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses in hexadecimal on which a process listens, IPv4 and IPv6."""
+    inodes = set()
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(handle.readlink())
+        except FileNotFoundError:
+            continue  # closed since it was listed
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    addresses = set()
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            columns = row.split()
+            if columns[3] == "0A" and columns[9] in inodes:
+                addresses.add(columns[1].split(":")[0])
+    return addresses
+
+
+def test_only_loopback_listens(script: Path, data: DataRoot) -> None:
+    """One socket, on 127.0.0.1; KServe's own 0.0.0.0 and its gRPC port are not there."""
+    with started(script, data) as (process, url):
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert listening(process.pid) == {"0100007F"}
+
+
+def test_a_container_listens_where_it_is_told(script: Path, data: DataRoot) -> None:
+    """NEPHRA_HOST=0.0.0.0 is what images set; the check above can therefore fail."""
+    with started(script, data, NEPHRA_HOST="0.0.0.0") as (process, _):
+        assert listening(process.pid) == {"00000000"}
+
+
+def test_sigterm_cancels_running_work_and_ends(script: Path, data: DataRoot) -> None:
+    """The caller hears 503, nothing is left in the data root, and the process ends with 0."""
+    with started(script, data) as (process, url):
+        with httpx.stream(
+            "POST",
+            f"{url}/v1/models/endless:predict",
+            json={"instances": [{"mask_path": "mask.nii.gz"}]},
+            headers={"accept": "application/x-ndjson"},
+            timeout=20,
+        ) as answer:
+            lines = answer.iter_lines()
+            assert json.loads(next(lines))["event"] == "progress"
+            process.send_signal(signal.SIGTERM)
+            last = [json.loads(line) for line in lines][-1]
+        assert last["problem"]["status"] == 503
+        assert process.wait(20) == 0
+        assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
+
+
+def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
+    """With NEPHRA_EXIT_WITH_PARENT a predictor outlives `nephra up` by no more than a moment."""
+    launch = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid); p.wait()"
+    with subprocess.Popen(
+        [sys.executable, "-c", launch, sys.executable, str(script)],
+        env={
+            **os.environ,
+            "NEPHRA_DATA": str(data.root),
+            "NEPHRA_PORT": "0",
+            "NEPHRA_EXIT_WITH_PARENT": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        _url(parent)
+        parent.kill()
+        # The pipe closes when the last process that holds it has ended.
+        assert parent.stderr is not None
+        lines = [json.loads(line) for line in parent.stderr]
+        assert lines[-1]["message"] == "ended"
+
+
+def test_arguments_reach_us_and_not_kserve(script: Path, data: DataRoot) -> None:
+    """KServe parses the command line at import; ours must not mean something to it."""
+    with started(script, data, "serve", "--port", "0", "--host", "127.0.0.1") as (_, url):
+        assert httpx.get(f"{url}/healthz").json() == {"status": "alive"}
