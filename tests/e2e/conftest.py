@@ -1,0 +1,200 @@
+"""One real nephra for all end-to-end tests: `nephra up` on loopback, a phantom in its data root.
+
+With NEPHRA_URL, NEPHRA_TOKEN and NEPHRA_DATA set, the tests run against that installation
+instead; NEPHRA_DATA is its data root as this machine sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from nephra_contract.nifti import write_image, write_labels
+from nephra_contract.results import new_ticket
+from nephra_contract.volume import LabelMap, Volume
+from nephra_phantom import PHASES, Grid, Phantom, centred
+
+NEPHRA = [sys.executable, "-m", "nephra_cli"]
+#: Coarse, so that the whole suite is a matter of minutes; never a seed of the training.
+SEED = 90_001
+GRID = centred((112, 96, 96), (3.1, 3.1, 3.1))
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running gateway.
+
+    Args:
+        url: its address.
+        token: its bearer token.
+        data: its data root.
+        pid: of `nephra up`; 0 for an installation elsewhere.
+        log: of all services, if it is known.
+    """
+
+    url: str
+    token: str
+    data: Path
+    pid: int = 0
+    log: Path | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a caller sends along."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def post(
+        self, operation: str, request: Any = None, content: bytes | None = None
+    ) -> httpx.Response:
+        """POST a request and wait for its answer."""
+        body = json.dumps(request).encode() if content is None else content
+        headers = {**self.headers, "Content-Type": "application/json"}
+        return httpx.post(f"{self.url}/{operation}", content=body, headers=headers, timeout=600)
+
+    def get(self, path: str) -> httpx.Response:
+        """GET a page of information."""
+        return httpx.get(f"{self.url}/{path}", headers=self.headers, timeout=30)
+
+    def run(self, operation: str, **request: Any) -> dict[str, Any]:
+        """The answer of an operation that must succeed."""
+        answer = self.post(operation, request)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+@pytest.fixture(scope="session")
+def phantom() -> Phantom:
+    """The patient of the end-to-end tests."""
+    return Phantom(SEED)
+
+
+@pytest.fixture(scope="session")
+def grid() -> Grid:
+    """The grid of its images."""
+    return GRID
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, phantom: Phantom) -> Iterator[Service]:
+    """The running whole, with phantom/{A,P,D}.nii.gz and masks/truth.nii.gz in its data root."""
+    if "NEPHRA_URL" in os.environ:
+        there = Service(
+            os.environ["NEPHRA_URL"], os.environ["NEPHRA_TOKEN"], Path(os.environ["NEPHRA_DATA"])
+        )
+        _furnish(there.data, phantom)
+        yield there
+        return
+    home = tmp_path_factory.mktemp("nephra")
+    data = home / "data"
+    data.mkdir()
+    _furnish(data, phantom)
+    with started(data, home / "state") as running:
+        yield running
+
+
+@contextmanager
+def started(data: Path, state: Path) -> Iterator[Service]:
+    """`nephra up` until the block ends; then nothing of it is left."""
+    command = [*NEPHRA, "up", "--data", str(data), "--state", str(state), "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, "nephra up ended before it was ready"
+        said = json.loads(line)
+        token = Path(said["token_file"]).read_text().strip()
+        yield Service(said["url"], token, data, process.pid, Path(said["log"]))
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture
+def inputs(service: Service) -> Iterator[Path]:
+    """A fresh folder in the data root, removed afterwards."""
+    folder = service.data / f"inputs-{new_ticket()[:8]}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def lone_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A gateway whose predictors are all down."""
+    home = tmp_path_factory.mktemp("lone")
+    port, closed = _free_port(), _free_port()
+    environment = {
+        **os.environ,
+        "NEPHRA_DATA": str(home),
+        "NEPHRA_PORT": str(port),
+        "NEPHRA_PREDICTORS": json.dumps(
+            {n: f"http://127.0.0.1:{closed}" for n in ("nnunet", "postprocess", "smoothing")}
+        ),
+        "NEPHRA_AUTH": "none",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nephra_gateway"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_until_alive(f"http://127.0.0.1:{port}/healthz")
+        yield Service(f"http://127.0.0.1:{port}", "", home, process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real CTs and masks; skips where there is none."""
+    folder = os.environ.get("NEPHRA_REAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("NEPHRA_REAL_DATA does not name a folder of real CTs and masks")
+    return Path(folder)
+
+
+def _furnish(data: Path, phantom: Phantom) -> None:
+    for phase in PHASES:
+        path = data / "phantom" / f"{phase}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, Volume(phantom.voxels(phase, GRID), GRID.affine))
+    truth = LabelMap(phantom.truth(GRID, "A"), GRID.affine)
+    (data / "masks").mkdir(exist_ok=True)
+    write_labels(data / "masks" / "truth.nii.gz", truth)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_alive(url: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    with httpx.Client(transport=httpx.HTTPTransport(retries=50)) as client:
+        while time.monotonic() < deadline:
+            try:
+                client.get(url)
+            except httpx.TransportError:
+                continue
+            return
+    raise TimeoutError(url)
