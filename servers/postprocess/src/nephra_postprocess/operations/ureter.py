@@ -1,0 +1,72 @@
+"""`postprocess/ureter`: severed ureters rejoined, each side for itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from nephra_contract import labels as names
+from nephra_contract.errors import StructureMissing
+from nephra_contract.operation import Input, Operation, Outcome
+from nephra_contract.progress import Progress
+from nephra_contract.sides import assign_sides
+from nephra_contract.volume import LabelMap
+from pydantic import Field
+
+from nephra_postprocess import region
+from nephra_postprocess.orientation import canonical, stored_copy
+from nephra_postprocess.reconnection import TubeParameters, reconnect
+from nephra_postprocess.structures import Tree
+
+_SIDES = (Tree("ureter_right", (names.URETER_RIGHT,)), Tree("ureter_left", (names.URETER_LEFT,)))
+
+
+class Ureter(TubeParameters):
+    """Severed ureters rejoined along plausible paths, never one side's with the other's.
+
+    Peristalsis empties a ureter piece by piece, so gaps are longer than a vessel's, and its
+    calibre changes more. Bridges run through background, fat and organs only.
+    """
+
+    max_gap_mm: float = Field(30.0, gt=0, le=80, description="Longest gap that is closed.")
+    min_calibre_ratio: float = Field(
+        0.25, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
+    )
+
+
+def join_ureters(labels: LabelMap, parameters: Ureter, progress: Progress) -> Outcome:
+    """Join the severed pieces of each ureter.
+
+    Raises:
+        StructureMissing: the mask holds no ureter.
+    """
+    progress.advance(0.0, "finding the ureters")
+    patient = canonical(labels)
+    found = region.present(patient.voxels)
+    if not found & set(names.URETERS):
+        raise StructureMissing(
+            "The mask holds no ureter.",
+            "Send a mask with 'ureter', 'ureter_right' or 'ureter_left', or say with 'labels' "
+            "which table its numbers are in.",
+            missing=["ureter"],
+        )
+    if names.URETER in found:
+        labels = assign_sides(labels)
+        patient = canonical(labels)
+    joined, view = stored_copy(labels)
+    report: dict[str, list[object]] = {"bridges": [], "fragments": []}
+    for count, side in enumerate(_SIDES):
+        part = progress.part(0.1 + 0.45 * count, 0.55 + 0.45 * count)
+        now = LabelMap(view, patient.affine)
+        done = reconnect(now, view, side, parameters, part)
+        report["bridges"] += done.bridges
+        report["fragments"] += done.alone
+    progress.advance(1.0, "done")
+    return Outcome(joined, report)
+
+
+OPERATION = Operation(
+    name="postprocess/ureter",
+    inputs=(Input("mask_path", "mask", "The ureters, and what lies around them.", many=True),),
+    parameters=Ureter,
+    function=join_ureters,
+    example={"mask_path": "cases/17/ureters.nii.gz"},
+)

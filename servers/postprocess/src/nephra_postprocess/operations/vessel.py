@@ -1,0 +1,72 @@
+"""`postprocess/vessel`: severed vessels rejoined."""
+
+from __future__ import annotations
+
+from nephra_contract.errors import StructureMissing
+from nephra_contract.operation import Input, Operation, Outcome
+from nephra_contract.progress import Progress
+from nephra_contract.volume import LabelMap
+from pydantic import Field
+
+from nephra_postprocess import region
+from nephra_postprocess.orientation import canonical, stored_copy
+from nephra_postprocess.reconnection import TubeParameters, reconnect
+from nephra_postprocess.structures import tree
+
+
+class Vessel(TubeParameters):
+    """Severed vessels rejoined along plausible paths; noise is left alone.
+
+    A gap is closed where two ends face each other, or an end faces the side of another vessel,
+    within gates of gap, direction and calibre. Bridges run through background, fat and organs
+    only. Arteries and veins are never joined with each other.
+    """
+
+    structures: list[str] = Field(
+        ["artery"],
+        min_length=1,
+        max_length=20,
+        description="What is joined: 'artery' and 'vein' are the whole systemic trees; "
+        "'aorta', 'inferior_vena_cava', 'portal_vein_and_splenic_vein', … are single vessels.",
+    )
+
+
+def join_vessels(labels: LabelMap, parameters: Vessel, progress: Progress) -> Outcome:
+    """Join the severed pieces of each wanted vessel tree.
+
+    Raises:
+        RequestInvalid: `structures` names what is no vessel.
+        StructureMissing: a wanted structure has no voxel.
+    """
+    progress.advance(0.0, "finding the vessels")
+    trees = [tree(name) for name in dict.fromkeys(parameters.structures)]
+    patient = canonical(labels)
+    found = region.present(patient.voxels)
+    missing = [t.name for t in trees if not found & set(t.numbers)]
+    if missing:
+        raise StructureMissing(
+            f"The mask holds no {', no '.join(missing)}.",
+            "Name with 'structures' what the mask holds, or say with 'labels' which table its "
+            "numbers are in.",
+            missing=missing,
+        )
+    joined, view = stored_copy(labels)
+    report: dict[str, list[object]] = {"bridges": [], "fragments": []}
+    for count, wanted in enumerate(trees):
+        part = progress.part(0.1 + 0.9 * count / len(trees), 0.1 + 0.9 * (count + 1) / len(trees))
+        # Later trees see the bridges of earlier ones, and go around them.
+        now = LabelMap(view, patient.affine)
+        done = reconnect(now, view, wanted, parameters, part)
+        report["bridges"] += done.bridges
+        report["fragments"] += done.alone
+    progress.advance(1.0, "done")
+    return Outcome(joined, report)
+
+
+OPERATION = Operation(
+    name="postprocess/vessel",
+    inputs=(Input("mask_path", "mask", "The vessels, and what lies around them.", many=True),),
+    parameters=Vessel,
+    function=join_vessels,
+    example={"mask_path": "cases/17/vessels.nii.gz", "structures": ["artery"]},
+)
