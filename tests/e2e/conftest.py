@@ -13,15 +13,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import trimesh
 
+from nephra_contract import labels as names
 from nephra_contract.nifti import write_image, write_labels
 from nephra_contract.results import new_ticket
 from nephra_contract.volume import LabelMap, Volume
@@ -144,7 +147,7 @@ def lone_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "NEPHRA_DATA": str(home),
         "NEPHRA_PORT": str(port),
         "NEPHRA_PREDICTORS": json.dumps(
-            {n: f"http://127.0.0.1:{closed}" for n in ("nnunet", "postprocess", "smoothing")}
+            dict.fromkeys(("nnunet", "postprocess", "smoothing"), f"http://127.0.0.1:{closed}")
         ),
         "NEPHRA_AUTH": "none",
     }
@@ -169,6 +172,31 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("NEPHRA_REAL_DATA does not name a folder of real CTs and masks")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def check_scene() -> Callable[[Path, LabelMap], None]:
+    """Hold an OBJ against its mask: names, closed, volumes, place."""
+    return _check_scene
+
+
+def _check_scene(obj: Path, mask: LabelMap) -> None:
+    """Each structure of the mask is one closed surface that lies over it."""
+    scene = trimesh.load(obj, split_object=True, group_material=False, process=False)
+    meshes = scene.geometry if isinstance(scene, trimesh.Scene) else {"one": scene}
+    assert set(meshes) == {names.name_of(n) for n in mask.present}
+    volumes = mask.volumes_ml()
+    for number in mask.present:
+        name = names.name_of(number)
+        mesh = meshes[name]
+        mesh.merge_vertices()
+        tube = names.table()[number].group in ("artery", "vein", "urinary")
+        assert mesh.is_watertight, name
+        assert mesh.volume / 1000 == pytest.approx(volumes[number], rel=0.05 if tube else 0.02)
+        where = mask.to_world(np.argwhere(mask.voxels == number)) * (-1, -1, 1)
+        slack = 1.5 * max(mask.spacing_mm)
+        assert (mesh.bounds[0] > where.min(axis=0) - slack).all(), name
+        assert (mesh.bounds[1] < where.max(axis=0) + slack).all(), name
 
 
 def _furnish(data: Path, phantom: Phantom) -> None:

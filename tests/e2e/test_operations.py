@@ -93,32 +93,15 @@ def test_several_tasks_read_each_image_once(service: Any) -> None:
     assert answer["report"]["reads"] == {"phantom/A.nii.gz": 1, "phantom/P.nii.gz": 1}
 
 
-def test_smoothing_gives_closed_named_surfaces_over_the_mask(service: Any) -> None:
+def test_smoothing_gives_closed_named_surfaces_over_the_mask(
+    service: Any, check_scene: Any
+) -> None:
     """OBJ in LPS mm: watertight, positive volume, within 2 % (tubes 5 %), in place."""
     answer = service.run("smoothing/base", mask_path="masks/truth.nii.gz")
     mask = read_labels(service.data / "masks/truth.nii.gz")
     check_scene(service.data / answer["obj_path"], mask)
     assert (service.data / answer["mtl_path"]).is_file()
     assert trimesh.load(service.data / answer["glb_path"]).geometry
-
-
-def check_scene(obj: Path, mask: LabelMap) -> None:
-    """Each structure of the mask is one closed surface that lies over it."""
-    scene = trimesh.load(obj, split_object=True, group_material=False, process=False)
-    meshes = scene.geometry if isinstance(scene, trimesh.Scene) else {"one": scene}
-    assert set(meshes) == {names.name_of(n) for n in mask.present}
-    volumes = mask.volumes_ml()
-    for number in mask.present:
-        name = names.name_of(number)
-        mesh = meshes[name]
-        mesh.merge_vertices()
-        tube = names.table()[number].group in ("artery", "vein", "urinary")
-        assert mesh.is_watertight, name
-        assert mesh.volume / 1000 == pytest.approx(volumes[number], rel=0.05 if tube else 0.02)
-        where = mask.to_world(np.argwhere(mask.voxels == number)) * (-1, -1, 1)
-        slack = 1.5 * max(mask.spacing_mm)
-        assert (mesh.bounds[0] > where.min(axis=0) - slack).all(), name
-        assert (mesh.bounds[1] < where.max(axis=0) + slack).all(), name
 
 
 def test_fat_surrounds_the_kidneys_only(service: Any) -> None:
