@@ -57,4 +57,4 @@ def _block(prefix: bytes, scaled: NDArray[np.int64], decimals: int) -> bytes:
     text[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
     text[:, len(prefix) : -1] = cells.reshape(rows, -1)
     text[:, -1] = ord("\n")
-    return text[text != 0].tobytes()
+    return bytes(text[text != 0].tobytes())

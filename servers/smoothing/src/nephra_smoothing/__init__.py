@@ -1,0 +1,1 @@
+"""The smoothing predictor: closed, smooth, named surfaces of label maps."""

@@ -1,0 +1,156 @@
+"""Triangle surfaces: from a field, made smooth, held to a volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephra_smoothing.field import Field
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A triangle mesh.
+
+    Args:
+        points: (N, 3) float64, mm.
+        faces: (M, 3) int64, counter-clockwise seen from outside.
+    """
+
+    points: NDArray[np.float64]
+    faces: NDArray[np.int64]
+
+    @cached_property
+    def corners(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Three (M, 3) arrays: the corners of each face, about the mesh's centre."""
+        # About the centre, so that a large offset from the origin costs no digits.
+        centred = self.points - self.points.mean(axis=0)
+        a, b, c = (centred[self.faces[:, k]] for k in range(3))
+        return a, b, c
+
+    @cached_property
+    def across(self) -> NDArray[np.float64]:
+        """(M, 3): per face its normal, as long as twice its area, mm²."""
+        a, b, c = self.corners
+        return np.cross(b - a, c - a)
+
+    @cached_property
+    def face_volumes_mm3(self) -> NDArray[np.float64]:
+        """(M,): the signed volumes of the faces with the centre; they sum to the enclosed one."""
+        return np.asarray(np.einsum("ij,ij->i", self.corners[0], self.across) / 6)
+
+    @property
+    def volume_mm3(self) -> float:
+        """The enclosed volume; positive when faces look outward."""
+        return float(self.face_volumes_mm3.sum()) if len(self.faces) else 0.0
+
+    @property
+    def area_mm2(self) -> float:
+        """The area of all faces."""
+        return float(np.linalg.norm(self.across, axis=1).sum() / 2) if len(self.faces) else 0.0
+
+    @property
+    def normals(self) -> NDArray[np.float64]:
+        """(N, 3) unit vectors outward, weighted by area; 0 where faces cancel."""
+        total = np.empty_like(self.points)
+        for axis in range(3):
+            each = np.repeat(self.across[:, axis], 3)
+            total[:, axis] = np.bincount(self.faces.ravel(), each, len(self.points))
+        length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
+        return np.asarray(total / length)
+
+    def outward(self) -> Surface:
+        """The same surface, wound so that it encloses a positive volume."""
+        if self.volume_mm3 >= 0:
+            return self
+        return Surface(self.points, np.ascontiguousarray(self.faces[:, ::-1]))
+
+
+def flying_edges(field: Field, level: float = 0.0) -> Surface:
+    """The surface where a field has the value `level`, by flying edges (Schroeder 2015).
+
+    The field is at or below the level on the whole border of its grid, so the surface is closed.
+    """
+    from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
+
+    image = vtkImageData()
+    # VTK's first index runs fastest, numpy's last: the axes change places, no copy is made.
+    image.SetDimensions(*field.values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(field.values.ravel()))
+    contour = vtkFlyingEdges3D()
+    contour.SetInputData(image)
+    contour.ComputeNormalsOff()
+    contour.ComputeGradientsOff()
+    contour.ComputeScalarsOff()
+    contour.SetValue(0, level)
+    contour.Update()
+    found = contour.GetOutput()
+    if not found.GetNumberOfPolys():
+        return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+    indices = vtk_to_numpy(found.GetPoints().GetData())[:, ::-1].astype(np.float64)
+    faces = vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int64)
+    points = indices @ field.affine[:3, :3].T + field.affine[:3, 3]
+    return Surface(points, faces).outward()
+
+
+def windowed_sinc(surface: Surface, pass_band: float, iterations: int) -> Surface:
+    """Smooth without shrinking by a low-pass filter on the mesh (Taubin, Zhang & Golub 1996).
+
+    Args:
+        pass_band: 0..2; lower is smoother.
+        iterations: degree of the filter's polynomial.
+    """
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkFiltersCore import vtkWindowedSincPolyDataFilter
+
+    smoother = vtkWindowedSincPolyDataFilter()
+    smoother.SetInputData(polydata(surface))
+    smoother.SetNumberOfIterations(iterations)
+    smoother.SetPassBand(pass_band)
+    smoother.BoundarySmoothingOff()
+    smoother.FeatureEdgeSmoothingOff()
+    smoother.NonManifoldSmoothingOn()
+    smoother.NormalizeCoordinatesOn()
+    smoother.Update()
+    points = vtk_to_numpy(smoother.GetOutput().GetPoints().GetData()).astype(np.float64)
+    return Surface(points, surface.faces)
+
+
+def polydata(surface: Surface) -> Any:
+    """The surface as a `vtkPolyData` of its own memory."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk, numpy_to_vtkIdTypeArray
+    from vtkmodules.vtkCommonCore import vtkPoints
+    from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+
+    points = vtkPoints()
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(surface.points), deep=1))
+    offsets = np.arange(0, 3 * len(surface.faces) + 1, 3, dtype=np.int64)
+    cells = vtkCellArray()
+    cells.SetData(
+        numpy_to_vtkIdTypeArray(offsets, deep=1),
+        numpy_to_vtkIdTypeArray(surface.faces.ravel().astype(np.int64), deep=1),
+    )
+    made = vtkPolyData()
+    made.SetPoints(points)
+    made.SetPolys(cells)
+    return made
+
+
+def hold_volume(surface: Surface, volume_mm3: float) -> Surface:
+    """Move the whole surface along its normals by one distance until it encloses `volume_mm3`.
+
+    The volume's derivative by that distance is the area, so this is Newton's method.
+    """
+    for _ in range(4):
+        missing_mm3 = volume_mm3 - surface.volume_mm3
+        if abs(missing_mm3) <= 1e-4 * volume_mm3:
+            break
+        distance_mm = missing_mm3 / surface.area_mm2
+        surface = Surface(surface.points + surface.normals * distance_mm, surface.faces)
+    return surface
