@@ -1,0 +1,1 @@
+"""What `nephra demo` needs beyond the commands: a patient, its truth, and pictures."""
