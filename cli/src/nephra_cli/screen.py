@@ -54,11 +54,11 @@ def swatch(name: str) -> Text:
     return Text.assemble(("■ ", f"rgb({red},{green},{blue})"), name)
 
 
-def volume_rows(volumes_ml: Mapping[str, float]) -> list[list[Any]]:
-    """Rows of structure and volume, in the order of the table."""
+def volume_rows(volumes_ml: Mapping[str, float]) -> dict[str, list[Any]]:
+    """By structure, in the order of the table: a row of its name and volume."""
     order = numbers()
     names = sorted(volumes_ml, key=lambda n: order.get(n, 10_000))
-    return [[swatch(n), round(float(volumes_ml[n]), 2)] for n in names]
+    return {n: [swatch(n), round(float(volumes_ml[n]), 2)] for n in names}
 
 
 def follow(

@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nephra_contract.errors import PathRefused
@@ -70,17 +70,38 @@ def _safe(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".") or "file"
 
 
-def bring_out(answer: Mapping[str, Any], data: Path | None, out: Path) -> dict[str, Path]:
-    """Copy every file that an answer names into a folder.
+def files_of(answer: Mapping[str, Any]) -> dict[str, str]:
+    """The files that an answer names, and what they are called outside.
+
+    The answer's own keep their names; the mask of a step bears the step's. A preview is left
+    out: it was for the waiting.
+
+    Returns:
+        path in the data root → file name.
+    """
+    files = {
+        path: PurePosixPath(path).name
+        for member, path in answer.items()
+        if member.endswith("_path") and isinstance(path, str)
+    }
+    for step, path in (answer.get("mask_paths") or {}).items():
+        files.setdefault(path, f"{step}.nii.gz")
+    for part, inner in (answer.get("parts") or {}).items():
+        for path, name in files_of(inner).items():
+            files.setdefault(path, f"{part}-{name}")
+    return files
+
+
+def bring_out(files: Mapping[str, str], data: Path | None, out: Path) -> list[Path]:
+    """Copy results into a folder.
 
     Args:
-        answer: as the gateway gave it; paths stand in members that end in `_path`.
+        files: path in the data root → file name.
         data: the data root; must be on this machine.
         out: the folder; made if it is not there. Files of the same name are replaced.
 
     Returns:
-        By path in the data root: where the copy lies. Names that occur twice get the name of
-        their step before them.
+        The copies.
 
     Raises:
         PathRefused: the data root is not here, or `out` cannot be written.
@@ -91,49 +112,18 @@ def bring_out(answer: Mapping[str, Any], data: Path | None, out: Path) -> dict[s
             "Give it with --data, or fetch them from there.",
         )
     root = DataRoot(data)
-    brought: dict[str, Path] = {}
-    taken: set[str] = set()
+    brought = []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for name in paths_of(answer):
-            if name in brought:
-                continue
-            source = root.file(name)
-            plain = source.name
-            if plain in taken:
-                plain = f"{source.parent.name}-{plain}"
-            taken.add(plain)
-            brought[name] = out / plain
-            shutil.copyfile(source, brought[name])
+        for path, name in files.items():
+            partial = out / f".{uuid.uuid4().hex[:8]}.{name}"
+            try:
+                shutil.copyfile(root.file(path), partial)
+                brought.append(partial.replace(out / name))
+            finally:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise PathRefused(
             f"The results cannot be written to {out}: {error.strerror}.", "Choose another folder."
         ) from error
     return brought
-
-
-def paths_of(answer: Any) -> Iterator[str]:
-    """Every path that an answer names, outermost first."""
-    if isinstance(answer, Mapping):
-        inner = []
-        for member, value in answer.items():
-            if member.endswith(("_path", "_paths")):
-                yield from _strings(value)
-            else:
-                inner.append(value)
-        for value in inner:
-            yield from paths_of(value)
-    elif isinstance(answer, list):
-        for value in answer:
-            yield from paths_of(value)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)

@@ -17,7 +17,7 @@ from nephra_cli.connection import (
     UrlOption,
     connect,
 )
-from nephra_cli.transfer import bring_in, bring_out
+from nephra_cli.transfer import bring_in, bring_out, files_of
 from nephra_contract.errors import RequestInvalid
 
 PhaseOption = Annotated[str | None, typer.Option(metavar="FILE", show_default=False)]
@@ -49,16 +49,16 @@ def case(
     with connect(Target(data, state, url, token_file)) as gateway:
         named = {phase: bring_in(path, gateway.data) for phase, path in phases.items()}
         answer = screen.follow(gateway.client.case(named, wanted))
-        brought = bring_out(answer, gateway.data, out)
+        brought = bring_out(files_of(answer), gateway.data, out)
     if as_json:
-        screen.show_json({**answer, "files": [str(p) for p in brought.values()]})
+        screen.show_json({**answer, "files": [str(p) for p in brought]})
         return
     _show(answer, brought, out)
 
 
-def _show(answer: dict[str, Any], brought: dict[str, Path], out: Path) -> None:
+def _show(answer: dict[str, Any], brought: list[Path], out: Path) -> None:
     for warning in answer.get("warnings", []):
         screen.say(f"warning: {warning}")
-    rows = screen.volume_rows(answer.get("volumes_ml", {}))
+    rows = screen.volume_rows(answer.get("volumes_ml", {})).values()
     screen.show_table("structures", ["structure", "volume mL"], rows)
-    typer.echo(f"{out}: {', '.join(p.name for p in brought.values())}")
+    typer.echo(f"{out}: {', '.join(p.name for p in brought)}")

@@ -18,7 +18,7 @@ from nephra_cli.connection import (
     UrlOption,
     connect,
 )
-from nephra_cli.transfer import bring_in, bring_out
+from nephra_cli.transfer import bring_in, bring_out, files_of
 from nephra_contract.errors import RequestInvalid
 
 #: Members that name a file to be written, not one to be read.
@@ -52,11 +52,11 @@ def run(
             if member.endswith("_path") and member not in _WRITTEN:
                 request[member] = _local(value, gateway.data)
         answer = screen.follow(gateway.client.stream(operation, **request))
-        brought = bring_out(answer, gateway.data, out) if out is not None else {}
+        brought = bring_out(files_of(answer), gateway.data, out) if out is not None else []
     if as_json:
         screen.show_json(answer)
     else:
-        _show(answer, {str(p) for p in brought.values()})
+        _show(answer, {str(p) for p in brought})
 
 
 def parse_members(members: list[str]) -> dict[str, Any]:
@@ -102,4 +102,4 @@ def _show(answer: dict[str, Any], brought: set[str]) -> None:
     screen.show_table(answer.get("operation", "answer"), ["", ""], rows)
     volumes = answer.get("volumes_ml") or {}
     if volumes:
-        screen.show_table("volumes", ["structure", "mL"], screen.volume_rows(volumes))
+        screen.show_table("volumes", ["structure", "mL"], screen.volume_rows(volumes).values())
