@@ -1,0 +1,43 @@
+"""`python -m nephra_nnunet` serves; `… run` runs one operation, `… bundle` looks after models."""
+
+from __future__ import annotations
+
+import sys
+
+from nephra_contract.paths import DataRoot
+from nephra_nnunet.backends import open_backend
+from nephra_nnunet.engine import open_engine
+from nephra_nnunet.reader import Reader
+from nephra_nnunet.runner import NnunetRunner
+from nephra_nnunet.settings import Settings
+
+
+def build(data: DataRoot) -> NnunetRunner:
+    """The runner of this predictor, its models loaded, checked and run once."""
+    settings = Settings()
+    # One operation without a server compiles what it needs, and no more.
+    return open_runner(data, settings, warm_up=settings.warm_up and "run" not in sys.argv[1:2])
+
+
+def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunner:
+    """The runner of this predictor with these settings."""
+    backend = open_backend(settings.backend, settings.thread_count, settings.device)
+    engine = open_engine(settings.bundles, backend)
+    if warm_up:
+        engine.warm_up()
+    return NnunetRunner(engine, data, Reader(settings.max_voxels))
+
+
+def command() -> int:
+    """Do what the arguments say."""
+    if sys.argv[1:2] == ["bundle"]:
+        from nephra_nnunet.bundle_command import main as bundle_main
+
+        return bundle_main(sys.argv[2:], Settings().bundles)
+    from nephra_serving.main import main
+
+    return main("nnunet", build)
+
+
+if __name__ == "__main__":
+    sys.exit(command())

@@ -1,0 +1,209 @@
+"""Networks on the CPU by OpenVINO, built layer by layer from plans and weights, without PyTorch.
+
+All is computed in float32. Instance normalisation is not left to OpenVINO's own layer, nor to
+`ReduceMean`: both sum a channel's millions of voxels in one float32 and are off by a hundred
+times PyTorch's error. Average pooling in steps of at most twelve voxels sums pairwise, is as
+exact as PyTorch, and is not recognised and fused into that layer by the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephra_nnunet.architecture import Architecture, Triple
+from nephra_nnunet.backends import BackendName, Network, Weights
+
+_ONES: Triple = (1, 1, 1)
+_NO_PADDING: Triple = (0, 0, 0)
+_MAX_POOL = 12
+
+
+class OpenVinoBackend:
+    """OpenVINO on the CPU.
+
+    Args:
+        threads: that inference may use.
+    """
+
+    name: BackendName = "openvino"
+
+    def __init__(self, threads: int) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._config = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+        }
+
+    def load(self, architecture: Architecture, folds: Sequence[Weights], patch: Triple) -> Network:
+        """Build and compile the network, once per fold."""
+        compiled = [
+            self._core.compile_model(build_model(architecture, w, patch), "CPU", self._config)
+            for w in folds
+        ]
+        return OpenVinoNetwork(compiled)
+
+
+class OpenVinoNetwork:
+    """Compiled networks, one per fold."""
+
+    def __init__(self, compiled: Sequence[Any]) -> None:
+        self._compiled = compiled
+        self._requests: list[Any] = []
+
+    def infer(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(channels, *patch) → (heads, *patch); see `Network.infer`."""
+        if not self._requests:
+            self._requests = [c.create_infer_request() for c in self._compiled]
+        batch = np.ascontiguousarray(tile[None], dtype=np.float32)
+        total: NDArray[np.float32] | None = None
+        for request in self._requests:
+            request.infer([batch], share_inputs=True)
+            logits: NDArray[np.float32] = request.get_output_tensor(0).data[0]
+            total = logits if total is None else total + logits
+        if total is None:
+            raise ValueError("a network without folds")
+        return total if len(self._requests) == 1 else total / np.float32(len(self._requests))
+
+    def release(self) -> None:
+        """See `Network.release`."""
+        self._requests = []
+        for compiled in self._compiled:
+            compiled.release_memory()
+
+
+def build_model(architecture: Architecture, weights: Weights, patch: Triple) -> Any:
+    """The network as an `openvino.Model`: (1, channels, *patch) → (1, heads, *patch), float32."""
+    return _Builder(architecture, weights).model(patch)
+
+
+class _Builder:
+    """Turns an architecture into OpenVINO's operations."""
+
+    def __init__(self, architecture: Architecture, weights: Weights) -> None:
+        from openvino import opset13
+
+        self._ops = opset13
+        self._architecture = architecture
+        self._weights = weights
+
+    def model(self, patch: Triple) -> Any:
+        import openvino
+
+        shape = [1, self._architecture.input_channels, *patch]
+        image = self._ops.parameter(shape, np.float32, name="image")
+        encode = self._plain if self._architecture.kind == "plain" else self._residual
+        logits = self._decode(encode(image))
+        return openvino.Model([logits], [image], "nnunet")
+
+    def _plain(self, x: Any) -> list[Any]:
+        skips = []
+        for stage, depth in enumerate(self._architecture.encoder_depths):
+            for number in range(depth):
+                stride = self._architecture.strides[stage] if number == 0 else _ONES
+                x = self._rectify(
+                    self._block(x, f"encoder.stages.{stage}.0.convs.{number}", stride)
+                )
+            skips.append(x)
+        return skips
+
+    def _residual(self, x: Any) -> list[Any]:
+        skips = []
+        x = self._rectify(self._block(x, "encoder.stem.convs.0", _ONES))
+        for stage, depth in enumerate(self._architecture.encoder_depths):
+            for number in range(depth):
+                x = self._residual_block(x, stage, number)
+            skips.append(x)
+        return skips
+
+    def _residual_block(self, x: Any, stage: int, number: int) -> Any:
+        name = f"encoder.stages.{stage}.blocks.{number}"
+        stride = self._architecture.strides[stage] if number == 0 else _ONES
+        y = self._rectify(self._block(x, f"{name}.conv1", stride))
+        y = self._block(y, f"{name}.conv2", _ONES)
+        if stride != _ONES:
+            x = self._pool(x, stride)
+        projection = f"{name}.skip.{self._architecture.projection(stage, number)}"
+        if f"{projection}.conv.weight" in self._weights:
+            x = self._block(x, projection, _ONES)
+        return self._rectify(self._ops.add(y, x))
+
+    def _decode(self, skips: list[Any]) -> Any:
+        x = skips[-1]
+        for step, depth in enumerate(self._architecture.decoder_depths):
+            x = self._enlarge(x, step)
+            x = self._ops.concat([x, skips[-step - 2]], 1)
+            for number in range(depth):
+                x = self._rectify(self._block(x, f"decoder.stages.{step}.convs.{number}", _ONES))
+        return self._convolve(x, f"decoder.seg_layers.{self._architecture.stages - 2}", _ONES)
+
+    def _block(self, x: Any, name: str, stride: Triple) -> Any:
+        return self._normalise(self._convolve(x, f"{name}.conv", stride), f"{name}.norm")
+
+    def _convolve(self, x: Any, name: str, stride: Triple) -> Any:
+        kernel = self._weights[f"{name}.weight"]
+        padding = [(n - 1) // 2 for n in kernel.shape[2:]]
+        weight = self._ops.constant(kernel)
+        y = self._ops.convolution(x, weight, list(stride), padding, padding, list(_ONES))
+        return self._add_bias(y, name)
+
+    def _enlarge(self, x: Any, step: int) -> Any:
+        name = f"decoder.transpconvs.{step}"
+        stride = self._architecture.strides[-step - 1]
+        y = self._ops.convolution_backprop_data(
+            x,
+            self._ops.constant(self._weights[f"{name}.weight"]),
+            list(stride),
+            pads_begin=list(_NO_PADDING),
+            pads_end=list(_NO_PADDING),
+            dilations=list(_ONES),
+        )
+        return self._add_bias(y, name)
+
+    def _add_bias(self, x: Any, name: str) -> Any:
+        bias = self._weights.get(f"{name}.bias")
+        return x if bias is None else self._ops.add(x, self._per_channel(bias))
+
+    def _normalise(self, x: Any, name: str) -> Any:
+        """Instance normalisation (Ulyanov et al. 2016) by the two-pass formula."""
+        centred = self._ops.subtract(x, self._mean(x))
+        variance = self._mean(self._ops.multiply(centred, centred))
+        epsilon = self._ops.constant(np.float32(self._architecture.norm_eps))
+        deviation = self._ops.sqrt(self._ops.add(variance, epsilon))
+        gain = self._ops.divide(self._per_channel(self._weights[f"{name}.weight"]), deviation)
+        offset = self._per_channel(self._weights[f"{name}.bias"])
+        return self._ops.add(self._ops.multiply(centred, gain), offset)
+
+    def _mean(self, x: Any) -> Any:
+        """Mean over space, in steps small enough that no sum grows long."""
+        sizes = [int(n) for n in list(x.shape)[2:]]
+        while max(sizes) > 1:
+            window = [_step(n) for n in sizes]
+            x = self._pool(x, (window[0], window[1], window[2]))
+            sizes = [n // w for n, w in zip(sizes, window, strict=True)]
+        return x
+
+    def _pool(self, x: Any, window: Triple) -> Any:
+        size = list(window)
+        return self._ops.avg_pool(
+            x, size, list(_NO_PADDING), list(_NO_PADDING), size, exclude_pad=True
+        )
+
+    def _rectify(self, x: Any) -> Any:
+        slope = np.array([self._architecture.negative_slope], dtype=np.float32)
+        return self._ops.prelu(x, self._ops.constant(slope))
+
+    def _per_channel(self, values: NDArray[np.float32]) -> Any:
+        return self._ops.constant(values.reshape(1, -1, 1, 1, 1))
+
+
+def _step(size: int) -> int:
+    """The largest divisor of `size` up to `_MAX_POOL`; the whole size if there is none but 1."""
+    return max((d for d in range(2, _MAX_POOL + 1) if size % d == 0), default=size)

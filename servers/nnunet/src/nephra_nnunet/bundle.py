@@ -1,0 +1,143 @@
+"""A bundle: a trained nnU-Net on disk as training left it, plus `bundle.yaml`.
+
+It is checked whole when it is loaded: a bundle that cannot work never becomes ready.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nephra_contract.errors import BundleInvalid
+from nephra_contract.messages import BundleDescription
+from nephra_nnunet.architecture import Architecture, read_architecture
+from nephra_nnunet.backends import Weights
+from nephra_nnunet.checkpoint import Checkpoint, read_checkpoint
+from nephra_nnunet.manifest import (
+    BundleManifest,
+    check_channels,
+    check_files,
+    class_numbers,
+    read_document,
+    read_manifest,
+)
+from nephra_nnunet.plans import Heads, Plans, channel_count, read_heads, read_plans
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle that can work.
+
+    Args:
+        folder: where it lies.
+        manifest: its `bundle.yaml`.
+        digest: sha256 of `bundle.yaml`, which itself holds that of every other file.
+        plans: of the configuration that was trained.
+        heads: what the outputs mean.
+        numbers: for each value of `export.decide`, the number in nephra's table.
+        architecture: of the network.
+        checkpoints: one per fold.
+    """
+
+    folder: Path
+    manifest: BundleManifest
+    digest: str
+    plans: Plans
+    heads: Heads
+    numbers: tuple[int, ...]
+    architecture: Architecture
+    checkpoints: tuple[Checkpoint, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name, unique among the bundles that are served."""
+        return self.manifest.name
+
+    @cached_property
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Axes over which test-time mirroring is allowed."""
+        return self.checkpoints[0].mirror_axes
+
+    def weights(self) -> list[Weights]:
+        """The tensors of each fold, read from the files.
+
+        Raises:
+            BundleInvalid: one is missing, or of another shape than the plans say.
+        """
+        return [_weights(self.architecture, c) for c in self.checkpoints]
+
+    def describe(self) -> BundleDescription:
+        """What others learn of it."""
+        m = self.manifest
+        shown = {n: v for n, v in zip(self._class_names, self.numbers, strict=True) if v}
+        return BundleDescription(
+            name=m.name,
+            task=m.task,
+            default=m.default,
+            version=m.version,
+            digest=self.digest,
+            channels=[[str(p) for p in c] for c in m.phases],
+            labels=shown,
+            spacing_mm=list(self.plans.spacing_mm),
+            licence=m.licence,
+            trained_on=m.trained_on,
+            measured_on=m.measured_on,
+            intended_use=m.intended_use,
+            metrics=m.metrics,
+        )
+
+    @property
+    def _class_names(self) -> tuple[str, ...]:
+        return ("background", *self.heads.names) if self.heads.regions else self.heads.names
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check all that can be checked without running it.
+
+    Raises:
+        BundleInvalid: says what is wrong with it, and what to do.
+    """
+    manifest, digest = read_manifest(folder)
+    check_files(folder, manifest)
+    dataset = read_document(folder, "dataset.json")
+    checkpoints = tuple(read_checkpoint(folder / f) for f in manifest.checkpoint_files())
+    channels = channel_count(dataset)
+    if channels != len(manifest.channels):
+        raise BundleInvalid(
+            f"bundle.yaml lists {len(manifest.channels)} channels, dataset.json {channels}.",
+            "Name the phases of each channel in bundle.yaml.",
+        )
+    check_channels(manifest)
+    heads = read_heads(dataset)
+    configuration = manifest.configuration or checkpoints[0].configuration
+    plans = read_plans(read_document(folder, "plans.json"), configuration, channels)
+    bundle = Bundle(
+        folder=folder,
+        manifest=manifest,
+        digest=digest,
+        plans=plans,
+        heads=heads,
+        numbers=class_numbers(heads, manifest.labels),
+        architecture=read_architecture(plans.network, channels, len(heads.names)),
+        checkpoints=checkpoints,
+    )
+    for checkpoint in checkpoints:
+        _check_shapes(bundle.architecture, checkpoint)
+    return bundle
+
+
+def _check_shapes(architecture: Architecture, checkpoint: Checkpoint) -> None:
+    for name, shape in architecture.shapes().items():
+        stored = checkpoint.tensors.get(name)
+        if stored is None or stored.shape != shape:
+            said = "lacks it" if stored is None else f"holds {list(stored.shape)}"
+            raise BundleInvalid(
+                f"The plans ask for a tensor '{name}' of shape {list(shape)}; "
+                f"the checkpoint {said}.",
+                "Take plans.json, dataset.json and checkpoint from one and the same training.",
+            )
+
+
+def _weights(architecture: Architecture, checkpoint: Checkpoint) -> Weights:
+    return checkpoint.weights(architecture.shapes())

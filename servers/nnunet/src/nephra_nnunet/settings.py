@@ -1,0 +1,41 @@
+"""What this service is told from outside, read once at start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nephra_contract.nifti import MAX_VOXELS
+
+#: A checkout keeps the demo models beside the packages.
+_BESIDE_THE_PACKAGES = Path(__file__).resolve().parents[4] / "bundles"
+
+
+class Settings(BaseSettings):
+    """Environment variables `NEPHRA_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="NEPHRA_", frozen=True)
+
+    bundles: Path = Field(
+        default=_BESIDE_THE_PACKAGES, description="Folder of bundles, one folder each."
+    )
+    max_voxels: int = Field(
+        default=MAX_VOXELS, gt=0, description="Voxels of the largest image read."
+    )
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads for inference; 0 takes all cores."
+    )
+    backend: Literal["openvino", "torch"] = Field(
+        default="openvino", description="The inference engine."
+    )
+    device: str = Field(default="cpu", description="Where torch runs: cpu, cuda, cuda:1.")
+    warm_up: bool = Field(default=True, description="Run every model once at start, before ready.")
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: as told, or what this process may have."""
+        return self.threads or len(os.sched_getaffinity(0))

@@ -1,0 +1,283 @@
+"""Tiny nnU-Nets, made without PyTorch: checkpoints in its file format, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from nephra_contract.nifti import write_image
+from nephra_contract.volume import Volume
+from nephra_nnunet.architecture import Architecture, read_architecture
+
+Weights = Mapping[str, NDArray[np.float32]]
+MakeBundle = Callable[..., Path]
+
+CLASSES: dict[str, dict[str, int]] = {
+    "totalseg": {"liver": 5, "kidney": 200},
+    "vessel": {"kidney": 200, "artery": 203, "vein": 204},
+    "ureter": {"kidney": 200, "ureter": 205},
+    "tumor": {"kidney": 200, "tumor": 201},
+}
+CHANNELS: dict[str, list[Any]] = {
+    "totalseg": [["A", "P", "D"]],
+    "vessel": ["A", "P"],
+    "ureter": ["D"],
+    "tumor": [["A", "P", "D"]],
+}
+
+
+def make_plans(
+    channels: int = 1,
+    spacing: tuple[float, ...] = (3.0, 3.0, 3.0),
+    patch: tuple[int, ...] = (16, 16, 16),
+    scheme: str = "CTNormalization",
+    kind: str = "plain",
+    transpose: tuple[int, ...] = (0, 1, 2),
+    strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (1, 2, 2)),
+) -> dict[str, Any]:
+    """Plans in the new format, of a network with three small stages."""
+    depths = "n_conv_per_stage" if kind == "plain" else "n_blocks_per_stage"
+    name = "PlainConvUNet" if kind == "plain" else "ResidualEncoderUNet"
+    fingerprint = {"mean": 60.0, "std": 120.0, "percentile_00_5": -300.0, "percentile_99_5": 400.0,
+                   "min": -1000.0, "max": 2000.0, "median": 50.0}  # fmt: skip
+    how = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
+    back = [transpose.index(a) for a in range(3)]
+    return {
+        "dataset_name": "Dataset001_Tiny",
+        "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": list(spacing),
+        "original_median_shape_after_transp": [40, 40, 40],
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": list(transpose),
+        "transpose_backward": back,
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {
+            str(c): fingerprint for c in range(channels)
+        },
+        "configurations": {
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "preprocessor_name": "DefaultPreprocessor",
+                "batch_size": 2,
+                "patch_size": list(patch),
+                "median_image_size_in_voxels": [40, 40, 40],
+                "spacing": list(spacing),
+                "normalization_schemes": [scheme] * channels,
+                "use_mask_for_norm": [False] * channels,
+                "resampling_fn_data": "resample_data_or_seg_to_shape",
+                "resampling_fn_seg": "resample_data_or_seg_to_shape",
+                "resampling_fn_data_kwargs": how,
+                "resampling_fn_seg_kwargs": {**how, "is_seg": True, "order": 1},
+                "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+                "resampling_fn_probabilities_kwargs": {**how, "order": 1},
+                "batch_dice": True,
+                "architecture": {
+                    "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
+                    "arch_kwargs": {
+                        "n_stages": 3,
+                        "features_per_stage": [4, 6, 8],
+                        "conv_op": "torch.nn.modules.conv.Conv3d",
+                        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
+                        "strides": [list(s) for s in strides],
+                        depths: [2, 2, 2],
+                        "n_conv_per_stage_decoder": [2, 1],
+                        "conv_bias": True,
+                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+                        "dropout_op": None,
+                        "dropout_op_kwargs": None,
+                        "nonlin": "torch.nn.LeakyReLU",
+                        "nonlin_kwargs": {"inplace": True},
+                    },
+                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+                },
+            }
+        },
+    }
+
+
+def make_dataset(classes: Mapping[str, Any], channels: int = 1, **more: Any) -> dict[str, Any]:
+    """`dataset.json` of these classes, numbered from 1."""
+    labels = {"background": 0, **{c: n + 1 for n, c in enumerate(classes)}}
+    names = {str(c): "CT" for c in range(channels)}
+    return {"channel_names": names, "labels": labels, "file_ending": ".nii.gz", **more}
+
+
+def random_weights(architecture: Architecture, seed: int) -> Weights:
+    """Weights with which layers neither die nor explode."""
+    draw = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in architecture.shapes().items():
+        values = draw.standard_normal(shape)
+        if name.endswith("norm.weight"):
+            values = 1 + 0.2 * values
+        elif name.endswith("bias"):
+            values = 0.3 * values
+        else:
+            values = values * np.sqrt(2 / np.prod(shape[1:]))
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def write_checkpoint(
+    path: Path, weights: Weights, configuration: str = "3d_fullres", extra: bytes = b""
+) -> None:
+    """A checkpoint in PyTorch's zip format.
+
+    Args:
+        extra: opcodes that put one more key and value on the pickle's stack.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = b"".join(_text(n) + _tensor(str(i), w) for i, (n, w) in enumerate(weights.items()))
+    content = (
+        b"\x80\x02}("
+        + _text("network_weights") + b"ccollections\nOrderedDict\n)R(" + tensors + b"u"
+        + _text("trainer_name") + _text("nnUNetTrainer")
+        + _text("init_args") + b"}(" + _text("configuration") + _text(configuration) + b"u"
+        + _text("inference_allowed_mirroring_axes") + b"(K\x00K\x01K\x02t"
+        + extra + b"u."
+    )  # fmt: skip
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("checkpoint/data.pkl", content)
+        archive.writestr("checkpoint/byteorder", b"little")
+        archive.writestr("checkpoint/version", b"3\n")
+        for number, values in enumerate(weights.values()):
+            raw = np.ascontiguousarray(values, "<f4").tobytes()
+            archive.writestr(f"checkpoint/data/{number}", raw)
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return b"X" + struct.pack("<I", len(raw)) + raw
+
+
+def _number(value: int) -> bytes:
+    return b"J" + struct.pack("<i", value)
+
+
+def _numbers(values: tuple[int, ...]) -> bytes:
+    return b"(" + b"".join(_number(v) for v in values) + b"t"
+
+
+def _tensor(key: str, values: NDArray[np.float32]) -> bytes:
+    strides = tuple(s // values.itemsize for s in values.strides)
+    storage = (
+        b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu")
+        + _number(values.size) + b"tQ"
+    )  # fmt: skip
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + _numbers(values.shape)
+        + _numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+    )  # fmt: skip
+
+
+def seal(folder: Path, **manifest: Any) -> None:
+    """Write `bundle.yaml` with the sha256 of what lies in the folder."""
+    files = {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p.name != "bundle.yaml"
+    }
+    (folder / "bundle.yaml").write_text(yaml.safe_dump({**manifest, "files": files}))
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> MakeBundle:
+    """Makes a bundle in `tmp_path/bundles`."""
+
+    def make(
+        task: str = "tumor",
+        name: str | None = None,
+        seed: int = 1,
+        plans: dict[str, Any] | None = None,
+        dataset: dict[str, Any] | None = None,
+        folds: int = 1,
+        **manifest: Any,
+    ) -> Path:
+        channels = CHANNELS[task]
+        plans = plans or make_plans(len(channels))
+        dataset = dataset or make_dataset(CLASSES[task], len(channels))
+        folder = tmp_path / "bundles" / (name or task)
+        folder.mkdir(parents=True)
+        (folder / "plans.json").write_text(json.dumps(plans))
+        (folder / "dataset.json").write_text(json.dumps(dataset))
+        heads = len([label for label in dataset["labels"] if label != "ignore"])
+        heads -= "regions_class_order" in dataset
+        architecture = read_architecture(
+            plans["configurations"]["3d_fullres"], len(channels), heads
+        )
+        for fold in range(folds):
+            weights = random_weights(architecture, seed + fold)
+            write_checkpoint(folder / f"fold_{fold}" / "checkpoint_final.pth", weights)
+        said = {
+            "name": folder.name, "task": task, "default": name is None, "channels": channels,
+            "labels": CLASSES[task], "folds": list(range(folds)), "licence": "Apache-2.0",
+        }  # fmt: skip
+        seal(folder, **{**said, **manifest})
+        return folder
+
+    return make
+
+
+def make_ct(
+    shape: tuple[int, int, int] = (30, 34, 26),
+    spacing: tuple[float, float, float] = (2.0, 2.0, 3.0),
+    seed: int = 0,
+) -> Volume:
+    """A noisy body of soft tissue in air, with two bright kidneys and a brighter vessel."""
+    draw = np.random.default_rng(seed)
+    i, j, k = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    hu = np.where(i**2 + j**2 < 0.8, 40.0, -1000.0)
+    for side in (-0.45, 0.45):
+        hu[((i - side) / 0.25) ** 2 + (j / 0.3) ** 2 + (k / 0.5) ** 2 < 1] = 180
+    hu[(i / 0.1) ** 2 + ((j - 0.3) / 0.1) ** 2 < 1] = 300
+    voxels = np.rint(hu + draw.normal(0, 12, shape)).astype(np.int16)
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = [-30, -34, -40]
+    return Volume(np.asfortranarray(voxels), affine)
+
+
+def save(path: Path, volume: Volume) -> str:
+    """Write an image; gives its name in the data root."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, volume)
+    return path.name
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """A data root with one patient's phases A, P and D."""
+    folder = tmp_path / "data"
+    for number, phase in enumerate("APD"):
+        save(folder / f"{phase}.nii.gz", make_ct(seed=number))
+    return folder
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real CTs; the test is skipped where it is not there."""
+    folder = os.environ.get("NEPHRA_REAL_DATA")
+    if not folder:
+        pytest.skip("NEPHRA_REAL_DATA is not set")
+    return Path(folder)
+
+
+def pickled(value: Any) -> bytes:
+    """The opcodes of a plain value, without the frame around them."""
+    stream = io.BytesIO()
+    pickle.Pickler(stream, 2).dump(value)
+    return stream.getvalue()[2:-1]
