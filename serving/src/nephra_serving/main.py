@@ -15,6 +15,7 @@ from nephra_contract import logs
 from nephra_contract.errors import Cancelled, NephraError, Refused, RequestInvalid
 from nephra_contract.execution import Runner
 from nephra_contract.messages import Answer, Problem
+from nephra_contract.parent import end_with_parent
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_serving.defects import ours
@@ -74,7 +75,7 @@ def _parser(predictor: str, settings: ServingSettings) -> argparse.ArgumentParse
 def _serve(predictor: str, build: Build, settings: ServingSettings) -> int:
     logs.configure(predictor)
     # KServe takes seconds to import, and `run` does not need it.
-    from nephra_serving.server import Server, end_with_parent
+    from nephra_serving.server import Server
 
     if settings.exit_with_parent:
         end_with_parent()

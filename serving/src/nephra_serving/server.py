@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
@@ -175,12 +174,3 @@ class _UvicornServer(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, self._work.stop)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
-
-
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one that launched it ends; Linux only."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-        if os.getppid() == 1:
-            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,1 @@
+"""The gateway: one HTTP address for every operation and for whole cases."""

@@ -1,0 +1,153 @@
+"""A case on its way: the steps of its plan, side by side where they do not wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nephra_contract.errors import InternalError, NephraError
+from nephra_contract.messages import Event
+from nephra_gateway.planning import Plan, Step
+from nephra_gateway.problems import document
+
+Emit = Callable[[Event], None]
+
+#: Does one request: (operation, request, emit) → answer.
+Run = Callable[[str, Mapping[str, Any], Emit], Awaitable[dict[str, Any]]]
+
+
+@dataclass
+class Outcomes:
+    """What the steps of a case have made.
+
+    Args:
+        answers: by result (a step's name, or a task's).
+        seconds: by result, from when its step began.
+        warnings: sentences for the caller.
+    """
+
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Pipeline:
+    """Carries out a plan.
+
+    Args:
+        plan: the steps.
+        ticket: what they belong to.
+        run: does one request.
+        emit: receives progress of the whole, and artifacts.
+    """
+
+    def __init__(self, plan: Plan, ticket: str, run: Run, emit: Emit) -> None:
+        self._plan = plan
+        self._ticket = ticket
+        self._run = run
+        self._emit = emit
+        self._fractions = dict.fromkeys((s.name for s in plan.steps), 0.0)
+        self._ready: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        self.outcomes = Outcomes()
+
+    async def run(self) -> Outcomes:
+        """Do all steps.
+
+        Raises:
+            NephraError: of the first needed step that failed; the others are cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        self._ready = {r: loop.create_future() for s in self._plan.steps for r in s.results}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in self._plan.steps:
+                    group.create_task(self._step(step))
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        return self.outcomes
+
+    async def _step(self, step: Step) -> None:
+        masks = [await self._ready[name] for name in step.masks]
+        present = [m for m in masks if m is not None]
+        if len(present) < len(masks):
+            self._skip(step)
+            return
+        request = self._request(step, [m["mask_path"] for m in present])
+        started = time.monotonic()
+
+        def hear(event: Event) -> None:
+            if event.event == "artifact":
+                self._artifact(step, event, time.monotonic() - started)
+            else:
+                self._progress(step, event.fraction or 0.0, event.stage)
+
+        try:
+            answer = await self._run(step.operation, request, hear)
+        except NephraError as error:
+            if step.needed:
+                raise
+            said = document(error).detail
+            self.outcomes.warnings.append(f"The step '{step.name}' was left out: {said}")
+            self._skip(step)
+            return
+        self._finish(step, answer, time.monotonic() - started)
+
+    def _request(self, step: Step, masks: list[str]) -> dict[str, Any]:
+        request = {**step.members, "ticket": self._ticket}
+        if masks:
+            request["mask_path"] = masks[0] if len(masks) == 1 else masks
+        return request
+
+    def _skip(self, step: Step) -> None:
+        """An unneeded step that failed, or stands on one that did."""
+        for name in step.results:
+            self._ready[name].set_result(None)
+        self._progress(step, 1.0, "")
+
+    def _artifact(self, step: Step, event: Event, seconds: float) -> None:
+        """One of several results of a step, before the others are there."""
+        answer = event.artifact or {}
+        name = str(answer.get("operation", "")).rsplit("/", 1)[-1]
+        if name in step.gives:
+            self._give(name, answer, seconds)
+        else:
+            self._emit(event)
+
+    def _finish(self, step: Step, answer: dict[str, Any], seconds: float) -> None:
+        parts = answer.get("parts", {}) if step.gives else {step.name: answer}
+        for name in step.results:
+            if name not in parts:
+                raise InternalError(
+                    f"The step '{step.name}' did not make '{name}'.",
+                    "Check that gateway and predictors are of one version.",
+                )
+            self._give(name, parts[name], seconds)
+        self._progress(step, 1.0, "done")
+
+    def _give(self, name: str, answer: dict[str, Any], seconds: float) -> None:
+        if self._ready[name].done():
+            return  # it came as an artifact already
+        self.outcomes.answers[name] = answer
+        self.outcomes.seconds[name] = round(seconds, 3)
+        self.outcomes.warnings += [f"{name}: {w}" for w in answer.get("warnings", [])]
+        self._ready[name].set_result(answer)
+        self._emit(Event(event="artifact", stage=name, artifact=answer))
+
+    def _progress(self, step: Step, fraction: float, stage: str) -> None:
+        self._fractions[step.name] = max(fraction, self._fractions[step.name])
+        whole = sum(s.weight for s in self._plan.steps)
+        done = sum(self._fractions[s.name] * s.weight for s in self._plan.steps)
+        said = f"{step.name}: {stage}" if stage else step.name
+        self._emit(Event(event="progress", stage=said, fraction=round(done / whole, 4)))
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error that a caller may see; else the first at all."""
+    known, _ = errors.split(NephraError)
+    found: BaseException = known or errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -1,0 +1,39 @@
+"""`POST /<operation>`: whatever the predictors offer, each under its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from nephra_contract.errors import RequestInvalid
+from nephra_contract.results import new_ticket
+from nephra_gateway.delivery import Emit, body_of, deliver
+from nephra_gateway.gateway import gateway_of
+
+router = APIRouter()
+
+
+@router.post("/{operation:path}")
+async def run(operation: str, request: Request) -> Response:
+    """Run one operation.
+
+    Raises:
+        NephraError: it is not offered, or what its predictor says.
+    """
+    gateway = gateway_of(request)
+    request.state.members["operation"] = operation[:100]
+    await gateway.predictors.find(operation)
+    body = await body_of(request, gateway.settings.max_body_bytes)
+    if "ticket" in body:
+        raise RequestInvalid(
+            "'ticket' is given by the gateway, not by the request.", "Leave it out."
+        )
+    ticket = new_ticket()
+    request.state.members["ticket"] = ticket
+
+    async def work(emit: Emit) -> dict[str, Any]:
+        return await gateway.predictors.run(operation, {**body, "ticket": ticket}, emit)
+
+    return await deliver(request, work, gateway.settings.heartbeat_s)
