@@ -27,7 +27,7 @@ import trimesh
 from nephra_contract import labels as names
 from nephra_contract.nifti import write_image, write_labels
 from nephra_contract.results import new_ticket
-from nephra_contract.volume import LabelMap, Volume
+from nephra_contract.volume import LabelMap
 from nephra_phantom import PHASES, Grid, Phantom, centred
 
 NEPHRA = [sys.executable, "-m", "nephra_cli"]
@@ -203,8 +203,8 @@ def _furnish(data: Path, phantom: Phantom) -> None:
     for phase in PHASES:
         path = data / "phantom" / f"{phase}.nii.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, Volume(phantom.voxels(phase, GRID), GRID.affine))
-    truth = LabelMap(phantom.truth(GRID, "A"), GRID.affine)
+        write_image(path, phantom.volume(phase, GRID))
+    truth = phantom.labels(GRID, "A")
     (data / "masks").mkdir(exist_ok=True)
     write_labels(data / "masks" / "truth.nii.gz", truth)
 

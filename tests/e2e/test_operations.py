@@ -14,7 +14,7 @@ from nephra_contract import labels as names
 from nephra_contract.nifti import read_header, read_labels, write_image, write_labels
 from nephra_contract.results import sha256
 from nephra_contract.testing import ORIENTATIONS, reorient
-from nephra_contract.volume import LabelMap, Volume
+from nephra_contract.volume import LabelMap
 from nephra_phantom import Grid, Phantom
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +39,7 @@ def _dice(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
 
 
 def _truth(phantom: Phantom, grid: Grid, task: str) -> LabelMap:
-    return LabelMap(phantom.truth(grid, "D" if task == "ureter" else "A"), grid.affine)
+    return phantom.labels(grid, "D" if task == "ureter" else "A")
 
 
 def _same(number: int) -> tuple[int, ...]:
@@ -119,7 +119,7 @@ def test_fat_surrounds_the_kidneys_only(service: Any) -> None:
 
 def test_a_sample_carries_a_template_to_the_patient(service: Any, grid: Grid) -> None:
     """Another patient's whole anatomy, registered by the kidneys; the old spelling works too."""
-    template = LabelMap(Phantom(90_002).truth(grid, "A"), grid.affine)
+    template = Phantom(90_002).labels(grid, "A")
     write_labels(service.data / "masks/template.nii.gz", template)
     mask = read_labels(service.data / "masks/truth.nii.gz")
     kept = (names.KIDNEY_RIGHT, names.KIDNEY_LEFT, names.TUMOR)
@@ -193,13 +193,13 @@ def test_axis_order_does_not_change_where_an_organ_is(
     service: Any, phantom: Phantom, grid: Grid
 ) -> None:
     """The same image with its axes stored otherwise: the same kidneys, left stays left."""
-    image = Volume(phantom.voxels("A", grid), grid.affine)
+    image = phantom.volume("A", grid)
     turned = reorient(image, ORIENTATIONS[37])
     write_image(service.data / "phantom/turned.nii.gz", turned)
     answer = service.run("inference/totalseg", image_path="phantom/turned.nii.gz")
     found = read_labels(service.data / answer["mask_path"])
     assert found.same_grid(turned)
-    truth = reorient(LabelMap(phantom.truth(grid, "A"), grid.affine), ORIENTATIONS[37])
+    truth = reorient(phantom.labels(grid, "A"), ORIENTATIONS[37])
     for number in (names.KIDNEY_RIGHT, names.KIDNEY_LEFT):
         assert _dice(found.mask([number]), truth.mask([number])) > 0.85
 

@@ -62,6 +62,6 @@ def make_patient(seed: int, size: str) -> Patient:
 
     phantom, grid = Phantom(seed), PRESETS[size]
     return Patient(
-        {phase: Volume(phantom.voxels(phase, grid), grid.affine) for phase in PHASES},
-        {phase: LabelMap(phantom.truth(grid, phase), grid.affine) for phase in PHASES},
+        {phase: phantom.volume(phase, grid) for phase in PHASES},
+        {phase: phantom.labels(grid, phase) for phase in PHASES},
     )
