@@ -147,6 +147,11 @@ def _rescaled(
 
 
 def _cleared(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Away from 0 at grid points, and outside on the border."""
+    for axis in range(3):
+        for end in (0, -1):
+            side = np.moveaxis(values, axis, 0)[end]
+            np.minimum(side, -0.1, out=side)
     near = np.abs(values) < _CLEAR
     values[near] = np.where(values[near] < 0, -_CLEAR, _CLEAR)
     return np.ascontiguousarray(values, dtype=np.float32)

@@ -34,8 +34,10 @@ def between_slices(share: NDArray[np.float32], axis: int, factor: int) -> NDArra
             (t + 4 * t**2 - 3 * t**3) / 2,
             (-(t**2) + t**3) / 2,
         )
-        four = (min(max(below + k, 0), count - 1) for k in (-1, 0, 1, 2))
-        out[number] = sum(w * distance[k] for w, k in zip(weights, four, strict=True))
+        four = [distance[min(max(below + k, 0), count - 1)] for k in (-1, 0, 1, 2)]
+        between = sum(w * plane for w, plane in zip(weights, four, strict=True))
+        # A cubic may overshoot, and grow what is in neither of the two slices.
+        out[number] = np.clip(between, np.minimum(*four[1:3]), np.maximum(*four[1:3]))
     # One cell across the outline goes from full to empty.
     return np.moveaxis(np.clip(out + np.float32(0.5), 0, 1), 0, axis)
 

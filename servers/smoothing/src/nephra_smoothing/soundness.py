@@ -22,13 +22,58 @@ def is_sound(surface: Surface) -> bool:
         return False
     if not np.array_equal(forward, np.sort(_edges(faces[:, ::-1], count))):
         return False
-    if np.linalg.norm(surface.across, axis=1).min() <= 1e-12:
+    if _flat(surface).any():
         return False
-    return fans(faces, count) == count
+    fan = _fans(faces, count)
+    return int(fan.max()) + 1 == count == len(np.unique(faces))
 
 
-def fans(faces: NDArray[np.int64], count: int) -> int:
-    """How many fans of faces there are around vertices; `count` where each vertex has one.
+def faulty_points(surface: Surface) -> NDArray[np.float64]:
+    """(F, 3) the vertices at which a surface is not sound."""
+    faces, count = surface.faces, len(surface.points)
+    forward, back = _edges(faces, count), _edges(faces[:, ::-1], count)
+    codes, times = np.unique(forward, return_counts=True)
+    wrong = np.concatenate([codes[times > 1], np.setxor1d(forward, back)])
+    if not len(wrong):
+        # Only of a closed surface the fans can be told.
+        corner_fan = np.unique(np.stack([faces.ravel(), _fans(faces, count)]), axis=1)[0]
+        pinched = np.flatnonzero(np.bincount(corner_fan, minlength=count) > 1)
+    else:
+        pinched = np.zeros(0, np.int64)
+    flat = faces[_flat(surface)].ravel()
+    every = np.concatenate([wrong // count, wrong % count, pinched, flat])
+    return np.asarray(surface.points[np.unique(every)])
+
+
+def piece_of_faces(surface: Surface) -> NDArray[np.int64]:
+    """(M,) the number of the connected piece that each face belongs to."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    faces, count = surface.faces, len(surface.points)
+    links = (faces.ravel(), np.roll(faces, -1, axis=1).ravel())
+    graph = coo_matrix((np.ones(faces.size, np.int8), links), shape=(count, count))
+    _, piece = connected_components(graph, directed=False)
+    return np.asarray(piece[faces[:, 0]], dtype=np.int64)
+
+
+def shells(surface: Surface) -> NDArray[np.float64]:
+    """(P,) signed volumes in mm³ of the connected pieces; those of cavities are negative."""
+    return np.bincount(piece_of_faces(surface), surface.face_volumes_mm3).astype(np.float64)
+
+
+def without_crumbs(surface: Surface, volume_mm3: float) -> Surface:
+    """Leave out pieces and cavities that enclose less than `volume_mm3`."""
+    piece = piece_of_faces(surface)
+    large = np.abs(np.bincount(piece, surface.face_volumes_mm3)) >= volume_mm3
+    if large.all() or not large.any():
+        return surface
+    used, faces = np.unique(surface.faces[large[piece]], return_inverse=True)
+    return Surface(surface.points[used], faces.reshape(-1, 3).astype(np.int64))
+
+
+def _fans(faces: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """(3 M,) for each corner of each face the number of its fan: faces around one vertex.
 
     Args:
         faces: (M, 3) of a closed surface whose edges have two faces each.
@@ -37,27 +82,18 @@ def fans(faces: NDArray[np.int64], count: int) -> int:
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    # A node is a corner (a face at a vertex); two are linked across the edge that leaves the
-    # vertex in one face and enters it in the other.
-    corner = np.arange(faces.size).reshape(-1, 3)
+    # Two corners at a vertex are linked across the edge that leaves the vertex in one face and
+    # enters it in the other.
     leaving = faces * count + np.roll(faces, -1, axis=1)
     entering = faces * count + np.roll(faces, 1, axis=1)
-    by_leaving, by_entering = np.argsort(leaving, axis=None), np.argsort(entering, axis=None)
-    links = (corner.ravel()[by_leaving], corner.ravel()[by_entering])
+    links = (np.argsort(leaving, axis=None), np.argsort(entering, axis=None))
     graph = coo_matrix((np.ones(faces.size, np.int8), links), shape=(faces.size,) * 2)
-    return int(connected_components(graph, directed=False, return_labels=False))
+    _, fan = connected_components(graph, directed=False)
+    return np.asarray(fan, dtype=np.int64)
 
 
-def shells(surface: Surface) -> NDArray[np.float64]:
-    """(P,) signed volumes in mm³ of the connected pieces; those of cavities are negative."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    faces, count = surface.faces, len(surface.points)
-    links = (faces.ravel(), np.roll(faces, -1, axis=1).ravel())
-    graph = coo_matrix((np.ones(faces.size, np.int8), links), shape=(count, count))
-    pieces, piece = connected_components(graph, directed=False)
-    return np.bincount(piece[faces[:, 0]], surface.face_volumes_mm3, pieces).astype(np.float64)
+def _flat(surface: Surface) -> NDArray[np.bool_]:
+    return np.asarray(np.linalg.norm(surface.across, axis=1) <= 1e-9)
 
 
 def _edges(faces: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -18,11 +18,11 @@ from nephra_smoothing.field import (
     refined,
 )
 from nephra_smoothing.simplification import simplify
-from nephra_smoothing.soundness import is_sound, shells
+from nephra_smoothing.soundness import is_sound, shells, without_crumbs
 from nephra_smoothing.surface import Surface, flying_edges, hold_volume, windowed_sinc
 
 #: Cells are never made larger than this by averaging voxels, and an eighth of the radius.
-_COARSEST_MM = 1.6
+_COARSEST_MM = 1.8
 _CELLS_PER_RADIUS = 8
 #: Slices thicker than this many times the pixels are interpolated.
 _THICK_SLICES = 2.0
@@ -31,6 +31,14 @@ _SIGMA_ORGAN, _SIGMA_TUBE = 0.9, 0.8
 #: Above this error the iso level is moved before the surface is.
 _LEVEL_TOLERANCE = 0.03
 _VOLUME_TOLERANCE = 0.001
+#: Pieces of a surface below this many voxels are an artefact of the blur.
+_CRUMB_VOXELS = 0.3
+#: A piece above this many voxels counts as one.
+_PIECE_VOXELS = 3.0
+
+_OPEN, _OFF = "not a closed 2-manifold", "off the volume of its voxels"
+_LOST, _BROKEN = "without some small part", "in more pieces than the mask"
+_SEVERITY = {_BROKEN: 1, _LOST: 2, _OFF: 3, _OPEN: 4}
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,14 @@ class Structure:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
+    def voxel_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
     def volume_mm3(self) -> float:
         """Voxels times the volume of one."""
-        return float(np.count_nonzero(self.mask) * abs(np.linalg.det(self.affine[:3, :3])))
+        return float(np.count_nonzero(self.mask) * self.voxel_mm3)
 
     @property
     def radius_mm(self) -> float:
@@ -108,10 +121,10 @@ class Made:
 class _Attempt:
     name: str
     reduce: tuple[int, int, int] = (1, 1, 1)
-    refine: int = 1  # thin slices per slice
+    refine: int = 1  # thinner slices per slice
     sigma: float = _SIGMA_TUBE  # cells; 0: no blur
     pass_band: float = 0.0  # 0: no smoothing of the mesh
-    decimate: bool = False
+    last_for_light: bool = False  # what follows does not mend light faults
 
 
 def surface_of(structure: Structure, wish: Wish) -> Made:
@@ -121,20 +134,22 @@ def surface_of(structure: Structure, wish: Wish) -> Made:
         structure: at least one voxel.
 
     Returns:
-        The first attempt without a fault; the last one, with its faults, if all have some.
+        The first attempt without a fault, else the one with the lightest.
     """
-    made = None
+    best: tuple[int, Made] | None = None
     for attempt in _attempts(structure, wish):
         made = _try(structure, wish, attempt)
-        if not made.faults:
+        severity = max((_SEVERITY[fault] for fault in made.faults), default=0)
+        if best is None or severity < best[0]:
+            best = severity, made
+        if best[0] == 0 or (best[0] == 1 and attempt.last_for_light):
             break
-    assert made is not None
-    return made
+    assert best is not None
+    return _simplified(best[1], structure, wish)
 
 
 def _attempts(structure: Structure, wish: Wish) -> Iterator[_Attempt]:
     spacing = structure.spacing_mm
-    decimate = wish.decimation_error_mm > 0
     if not wish.thin:
         cell_mm = max(min(_COARSEST_MM, structure.radius_mm / _CELLS_PER_RADIUS), spacing.min())
         i, j, k = (int(np.clip(cell_mm / s + 1e-6, 1, 4)) for s in spacing)
@@ -142,32 +157,38 @@ def _attempts(structure: Structure, wish: Wish) -> Iterator[_Attempt]:
         refine = int(np.clip(round(cells.max() / cells.min()), 1, 6))
         if cells.max() <= _THICK_SLICES * np.median(cells):
             refine = 1
-        yield _Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05, decimate)
+        yield _Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05)
         if (i, j, k, refine) != (1, 1, 1, 1):
-            yield _Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05, decimate=decimate)
-    yield _Attempt("thin", pass_band=0.3, decimate=decimate)
-    yield _Attempt("thin, all triangles", pass_band=0.3)
+            yield _Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05)
+    yield _Attempt("thin", pass_band=0.3, last_for_light=True)
     yield _Attempt("thin, mesh as contoured")
     yield _Attempt("voxels", sigma=0.0)
 
 
 def _try(structure: Structure, wish: Wish, attempt: _Attempt) -> Made:
     field, occupied = _field(structure, wish, attempt)
-    volume_mm3 = structure.volume_mm3
-    surface = _levelled(field, volume_mm3)
+    surface = _levelled(field, structure.volume_mm3)
     if not len(surface.faces):
-        return Made(surface, attempt.name, faults=("empty",))
+        return Made(surface, attempt.name, faults=(_OPEN,))
+    surface = without_crumbs(surface, _CRUMB_VOXELS * structure.voxel_mm3)
     if attempt.pass_band:
         surface = windowed_sinc(surface, attempt.pass_band, 20)
-    surface = hold_volume(surface, volume_mm3)
-    error_mm = 0.0
-    if attempt.decimate and is_sound(surface):
-        radius_mm = structure.radius_mm
-        surface, error_mm = simplify(
-            surface, min(wish.decimation_error_mm, radius_mm / 10), radius_mm, wish.most_triangles
-        )
-        surface = hold_volume(surface, volume_mm3)
-    return Made(surface, attempt.name, error_mm, _faults(surface, field, occupied, structure))
+    surface = hold_volume(surface, structure.volume_mm3)
+    return Made(surface, attempt.name, faults=_faults(surface, field, occupied, structure))
+
+
+def _simplified(made: Made, structure: Structure, wish: Wish) -> Made:
+    """With fewer triangles, if that leaves it as sound as it was."""
+    if wish.decimation_error_mm <= 0 or _OPEN in made.faults:
+        return made
+    # A tenth of the radius, so that a narrow tube is not flattened.
+    radius_mm = structure.radius_mm
+    error_mm = min(wish.decimation_error_mm, radius_mm / 10)
+    fewer, found_mm = simplify(made.surface, error_mm, radius_mm, wish.most_triangles)
+    fewer = hold_volume(fewer, structure.volume_mm3)
+    if not is_sound(fewer) or not _has_volume(fewer, structure):
+        return made
+    return Made(fewer, made.method, found_mm, made.faults)
 
 
 def _field(structure: Structure, wish: Wish, attempt: _Attempt) -> tuple[Field, Occupancy]:
@@ -223,29 +244,40 @@ def _faults(
 ) -> tuple[str, ...]:
     faults = []
     if not is_sound(surface):
-        faults.append("not a closed 2-manifold")
-    if abs(surface.volume_mm3 / structure.volume_mm3 - 1) > _VOLUME_TOLERANCE:
-        faults.append("volume off")
-    if _lost(field, occupied):
-        faults.append("parts lost")
+        faults.append(_OPEN)
+    if not _has_volume(surface, structure):
+        faults.append(_OFF)
+    if _lost(field, occupied, structure):
+        faults.append(_LOST)
     elif _broken(surface, structure):
-        faults.append("in more pieces than the mask")
+        faults.append(_BROKEN)
     return tuple(faults)
 
 
-def _lost(field: Field, occupied: Occupancy) -> bool:
-    """Whether some filled cell has no inside of the surface even next to it."""
+def _has_volume(surface: Surface, structure: Structure) -> bool:
+    return abs(surface.volume_mm3 / structure.volume_mm3 - 1) <= _VOLUME_TOLERANCE
+
+
+def _lost(field: Field, occupied: Occupancy, structure: Structure) -> bool:
+    """Whether a piece of some voxels has no inside of the surface even next to it."""
+    from cc3d import connected_components
     from scipy.ndimage import maximum_filter
 
     inside = maximum_filter((field.values > 0).view(np.uint8), 3)
-    return bool(((occupied.share > 0.05) & (inside == 0)).any())
+    lost = (occupied.share > 0.05) & (inside == 0)
+    if not lost.any():
+        return False
+    cell_mm3 = abs(np.linalg.det(occupied.affine[:3, :3]))
+    piece = connected_components(lost, connectivity=26)
+    sizes_mm3 = np.bincount(piece[lost], occupied.share[lost]) * cell_mm3
+    return bool(sizes_mm3.max() > _PIECE_VOXELS * structure.voxel_mm3)
 
 
 def _broken(surface: Surface, structure: Structure) -> bool:
     """Whether the surface has more shells than the mask has pieces (corners connect)."""
     from cc3d import connected_components
 
-    outer = int((shells(surface) > 0).sum())
+    outer = int((shells(surface) > _PIECE_VOXELS * structure.voxel_mm3).sum())
     if outer <= 1:
         return False
     _, pieces = connected_components(structure.mask, connectivity=26, return_N=True)
