@@ -5,7 +5,6 @@ from __future__ import annotations
 from nephra_contract.errors import StructureMissing
 from nephra_contract.labels import PERIRENAL_FAT
 from nephra_contract.testing import OperationTests
-
 from nephra_postprocess.operations.fat import OPERATION
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nephra_contract import labels as names
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.progress import Progress
 from nephra_contract.testing import OperationTests, anatomy
 from nephra_contract.volume import LabelMap
-
 from nephra_postprocess.operations.merge import OPERATION, Merge, merge_masks
 
 

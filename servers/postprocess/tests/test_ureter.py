@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nephra_contract.errors import StructureMissing
 from nephra_contract.testing import OperationTests
-
 from nephra_postprocess.operations.ureter import OPERATION
 
 

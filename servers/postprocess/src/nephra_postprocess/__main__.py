@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from nephra_contract.execution import OperationRunner
 from nephra_contract.paths import DataRoot
-from nephra_serving.main import main
-
 from nephra_postprocess.operations import OPERATIONS
 from nephra_postprocess.settings import Settings
+from nephra_serving.main import main
 
 
 def build(data: DataRoot) -> OperationRunner:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from nephra_contract.volume import LabelMap, Volume
 from numpy.typing import NDArray
+
+from nephra_contract.volume import LabelMap, Volume
 
 
 @dataclass(frozen=True)

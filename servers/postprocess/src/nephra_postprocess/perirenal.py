@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import cc3d
 import edt
 import numpy as np
-from nephra_contract import labels as names
-from nephra_contract.merge import regrid
-from nephra_contract.volume import LabelMap, Volume
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nephra_contract import labels as names
+from nephra_contract.merge import regrid
+from nephra_contract.volume import LabelMap, Volume
 from nephra_postprocess.region import local_frame
 
 SIDES: Mapping[str, int] = {"right": names.KIDNEY_RIGHT, "left": names.KIDNEY_LEFT}

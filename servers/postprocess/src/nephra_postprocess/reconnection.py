@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from nephra_contract import labels as names
-from nephra_contract.progress import Progress
-from nephra_contract.volume import LabelMap
 from numpy.typing import NDArray
 from pydantic import Field
 
+from nephra_contract import labels as names
 from nephra_contract.operation import Parameters
+from nephra_contract.progress import Progress
+from nephra_contract.volume import LabelMap
 from nephra_postprocess.bridges import Bridge, Gates, choose, find_candidates
 from nephra_postprocess.fragments import Fragments, Small, find_fragments
 from nephra_postprocess.region import box_of, compact

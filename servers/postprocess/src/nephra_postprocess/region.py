@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from nephra_contract.volume import LabelMap, Volume
 from numpy.typing import NDArray
+
+from nephra_contract.volume import LabelMap, Volume
 
 Box = tuple[slice, slice, slice]
 
@@ -71,9 +72,9 @@ def local_frame(volume: Volume) -> NDArray[np.float64]:
     return affine
 
 
-def _slabs(voxels: NDArray[Any]) -> Iterable[NDArray[Any]]:
-    along = _slow_axis(voxels)
-    return (voxels.take(i, axis=along) for i in range(voxels.shape[along]))
+def _slabs(voxels: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    # Views: `take` would copy the whole of an array with reversed axes for every slab.
+    return iter(np.moveaxis(voxels, _slow_axis(voxels), 0))
 
 
 def _slow_axis(voxels: NDArray[Any]) -> int:

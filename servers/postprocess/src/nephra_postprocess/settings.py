@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from nephra_contract.nifti import MAX_VOXELS
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nephra_contract.nifti import MAX_VOXELS
 
 
 class Settings(BaseSettings):

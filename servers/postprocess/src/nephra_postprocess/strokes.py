@@ -54,7 +54,10 @@ def draw(
     high = np.minimum(np.ceil(voxels.max(axis=0) + reach) + 1, shape).astype(int)
     high = np.maximum(high, low)
     box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
-    grid = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
+    grid = np.stack(
+        np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"),
+        axis=-1,
+    )
     points = grid @ linear.T
     inside = np.zeros(points.shape[:3], dtype=bool)
     steps = np.linspace(0, 1, len(path))

@@ -209,9 +209,7 @@ def _find(owner: dict[int, int], node: int) -> int:
     return node
 
 
-def _finish(
-    fragments: Fragments, levels: _Levels, branch: _Growing, start_mm: float
-) -> Branch:
+def _finish(fragments: Fragments, levels: _Levels, branch: _Growing, start_mm: float) -> Branch:
     support_mm = branch.support_mm or branch.top_mm - start_mm
     voxels = levels.voxels(branch.nodes)
     return Branch(int(fragments.piece[branch.tip]), branch.tip, start_mm, support_mm, voxels)
@@ -228,7 +226,9 @@ def _end(
     behind = distance_mm[tip] - distance_mm[branch]
     points = fragments.points_mm[branch] - fragments.points_mm[tip]
     layer_mm = max(_MIN_LAYER_MM, 1.25 * fragments.step_mm)
-    first = (behind >= 0) & (behind < 6 * layer_mm) & ((points**2).sum(axis=1) < (8 * layer_mm) ** 2)
+    first = (
+        (behind >= 0) & (behind < 6 * layer_mm) & ((points**2).sum(axis=1) < (8 * layer_mm) ** 2)
+    )
     rough_mm = np.sqrt(max(first.sum(), 1) * fragments.voxel_mm3 / (6 * layer_mm) / np.pi)
     reach_mm = float(np.clip(4 * rough_mm, 4 * layer_mm, 30.0))
     near = (behind >= 0) & (behind < reach_mm) & ((points**2).sum(axis=1) < (1.5 * reach_mm) ** 2)

@@ -2,4 +2,4 @@
 
 from nephra_contract.operation import collect
 
-OPERATIONS = collect(__name__, "fat", "merge", "ureter", "vessel")
+OPERATIONS = collect(__name__, "fat", "merge", "sample", "ureter", "vessel")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.merge import regrid
@@ -12,9 +15,6 @@ from nephra_contract.operation import Input, Operation, Outcome, Parameters
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides, midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
-from numpy.typing import NDArray
-from pydantic import Field
-
 from nephra_postprocess import perirenal, region
 from nephra_postprocess.orientation import canonical, canonical_volume, stored_copy
 
@@ -37,9 +37,7 @@ class Fat(Parameters):
     grid_mm: float = Field(2.0, ge=0.5, le=4, description="Step of the grid it is drawn on.")
 
 
-def add_fat(
-    labels: LabelMap, image: Volume | None, parameters: Fat, progress: Progress
-) -> Outcome:
+def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: Progress) -> Outcome:
     """Add label 209 where the perirenal space is and no other structure.
 
     Raises:
@@ -113,7 +111,9 @@ OPERATION = Operation(
     name="postprocess/fat",
     inputs=(
         Input("mask_path", "mask", "Kidneys, and tumour, cysts and organs if known.", many=True),
-        Input("image_path", "image", "The CT: only voxels of fat density are taken.", optional=True),
+        Input(
+            "image_path", "image", "The CT: only voxels of fat density are taken.", optional=True
+        ),
     ),
     parameters=Fat,
     function=add_fat,

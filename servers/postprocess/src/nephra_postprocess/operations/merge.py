@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import Field
+
 from nephra_contract import labels as names
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.merge import merge, regrid
 from nephra_contract.operation import Input, Operation, Parameters
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from pydantic import Field
-
 from nephra_postprocess.orientation import Orientation, canonical
 from nephra_postprocess.structures import numbers_of
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pydantic import Field
+
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
-from pydantic import Field
-
 from nephra_postprocess import region
 from nephra_postprocess.orientation import canonical, stored_copy
 from nephra_postprocess.reconnection import TubeParameters, reconnect

@@ -1,0 +1,220 @@
+"""A template anatomy carried to a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nephra_contract import labels as names
+from nephra_contract.merge import regrid
+from nephra_contract.nifti import read_labels
+from nephra_contract.volume import LabelMap, Volume, corners
+from nephra_postprocess import registration
+from nephra_postprocess.region import box_of, present
+
+SIDES: Mapping[str, int] = {"right": names.KIDNEY_RIGHT, "left": names.KIDNEY_LEFT}
+LESIONS = (names.TUMOR, *names.CYSTS)
+#: Labels that say the same of a patient: where the patient's mask has one, the template's go.
+_FAMILIES = (names.KIDNEYS, (names.TUMOR,), names.CYSTS, names.URETERS)
+_FIT_MM = 3.0
+_LATTICE_MM = 4.5
+
+
+@cache
+def packaged() -> LabelMap:
+    """The template that comes with this package; docs/explanation says how it was made."""
+    with as_file(files("nephra_postprocess").joinpath("template.nii.gz")) as path:
+        return read_labels(path)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A template in a patient's place.
+
+    Args:
+        voxels: (X, Y, Z) on the patient's grid.
+        kidney_dice: by side, of the carried kidney and the patient's, lesions included.
+        jacobian_min: of the map; above 0 nothing folds.
+    """
+
+    voxels: NDArray[np.uint8]
+    kidney_dice: dict[str, float]
+    jacobian_min: float
+
+
+def without_lesions(template: LabelMap) -> LabelMap:
+    """The template with its tumour and cysts turned into the kidney they lie in.
+
+    What is ill in a template says nothing of a patient.
+    """
+    lesions = template.mask(LESIONS)
+    if not lesions.any():
+        return template
+    kidney = template.mask(tuple(SIDES.values()))
+    _, nearest = ndimage.distance_transform_edt(
+        ~kidney, sampling=template.spacing_mm, return_indices=True
+    )
+    voxels = template.voxels.copy()
+    voxels[lesions] = template.voxels[tuple(axis[lesions] for axis in nearest)]
+    return template.like(voxels)
+
+
+def kidney_regions(labels: LabelMap) -> dict[str, NDArray[np.bool_]]:
+    """By side, the whole kidney: parenchyma and the lesions in it; only sides that are there.
+
+    A lesion larger than half of its kidney has pushed it out of shape and is left out.
+    """
+    kidneys = {s: labels.voxels == n for s, n in SIDES.items()}
+    kidneys = {s: mask for s, mask in kidneys.items() if mask.any()}
+    pieces, count = cc3d.connected_components(labels.mask(LESIONS), connectivity=26, return_N=True)
+    for number in range(1, count + 1):
+        lesion = pieces == number
+        around = ndimage.binary_dilation(lesion, iterations=2)
+        touching = {s: int((around & mask).sum()) for s, mask in kidneys.items()}
+        side = max(touching, key=lambda s: (touching[s], s))
+        if touching[side] and lesion.sum() < 0.5 * kidneys[side].sum():
+            kidneys[side] = kidneys[side] | lesion
+    return kidneys
+
+
+def carry(patient: LabelMap, template: LabelMap, sample_mm: float) -> Carried:
+    """Lay a template over a patient's kidneys.
+
+    Args:
+        patient: axes along right, front, head; kidneys with sides.
+        template: the same; at least one kidney on a side that the patient has.
+        sample_mm: the template is looked up on about this grid, then repeated.
+    """
+    fixed, moving = _points(patient), _points(template)
+    sides = [s for s in SIDES if s in fixed and s in moving]
+    pushes = {s: registration.fit_affine(moving[s], fixed[s]) for s in sides}
+    common = registration.fit_common([(pushes[s], moving[s]) for s in sides])
+    steps = [max(1, int(sample_mm / s + 1e-6)) for s in patient.spacing_mm]
+    blocks = [
+        max(1, round(_LATTICE_MM / (s * n))) for s, n in zip(patient.spacing_mm, steps, strict=True)
+    ]
+    lattice, kidneys = _lattice(patient, steps, blocks, sides)
+    warp = registration.blend(
+        kidneys,
+        {s: np.linalg.inv(a) for s, a in pushes.items()},
+        np.linalg.inv(common),
+        lattice,
+    )
+    sampled = _look_up(template, warp, patient, steps, blocks)
+    dice = _kidney_dice(sampled, patient, steps, sides)
+    return Carried(_repeat(sampled, steps, patient.shape), dice, warp.jacobian_min)
+
+
+def compose(patient: NDArray[Any], carried: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The carried template under the patient's own voxels.
+
+    Structures that the patient's mask has come from it alone; where the template's would
+    stick out, its fat is put in their place, if it has any.
+    """
+    own = present(patient)
+    gone = own | {n for family in _FAMILIES if own & set(family) for n in family}
+    table = np.arange(256, dtype=np.uint8)
+    fat = names.PERIRENAL_FAT if (carried == names.PERIRENAL_FAT).any() else 0
+    for number in gone:
+        table[number] = 0 if names.PERIRENAL_FAT in gone else fat
+    return np.where(patient != 0, patient, table[carried]).astype(np.uint8)
+
+
+def _points(labels: LabelMap) -> dict[str, NDArray[np.float64]]:
+    """By side, (N, 3) world mm of the kidney's voxels on a coarse isotropic grid."""
+    box = box_of(labels, (*SIDES.values(), *LESIONS), 6.0)
+    if box is None:
+        return {}
+    crop = labels.crop(box)
+    ends = corners(crop)
+    low, high = np.round(ends.min(axis=0), 6), np.round(ends.max(axis=0), 6)
+    grid = np.diag([_FIT_MM, _FIT_MM, _FIT_MM, 1.0])
+    grid[:3, 3] = low
+    shape = tuple((np.ceil((high - low) / _FIT_MM).astype(int) + 1).tolist())
+    coarse = regrid(crop, Volume(np.broadcast_to(np.zeros(1, np.uint8), shape), grid))
+    return {s: coarse.to_world(np.argwhere(m)) for s, m in kidney_regions(coarse).items()}
+
+
+def _lattice(
+    patient: LabelMap, steps: list[int], blocks: list[int], sides: list[str]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.bool_]]]:
+    """(4, 4) of a coarse lattice over the whole grid, and the kidneys on it."""
+    stride = [n * b for n, b in zip(steps, blocks, strict=True)]
+    shape = tuple(-(-(n - 1) // s) + 1 for n, s in zip(patient.shape, stride, strict=True))
+    affine = patient.affine @ np.diag([*map(float, stride), 1.0])
+    kidneys = {}
+    for side in sides:
+        mask = np.zeros(shape, dtype=bool)
+        for index in np.argwhere(_strided(patient, stride) == SIDES[side]):
+            mask[tuple(index)] = True
+        if not mask.any():
+            where = np.argwhere(patient.voxels == SIDES[side]).mean(axis=0) / stride
+            mask[tuple(np.rint(where).astype(int))] = True
+        kidneys[side] = mask
+    return affine, kidneys
+
+
+def _strided(labels: LabelMap, stride: list[int]) -> NDArray[Any]:
+    a, b, c = stride
+    return labels.voxels[::a, ::b, ::c]
+
+
+def _look_up(
+    template: LabelMap,
+    warp: registration.Warp,
+    patient: LabelMap,
+    steps: list[int],
+    blocks: list[int],
+) -> NDArray[np.uint8]:
+    """The template's labels at every `steps`-th voxel of the patient's grid."""
+    shape = tuple(-(-n // s) for n, s in zip(patient.shape, steps, strict=True))
+    back = np.linalg.inv(template.affine)
+    index_map = registration.apply(back, warp.template_mm).astype(np.float32)
+    matrix = [1 / b for b in blocks]
+    inside = np.ones(shape, dtype=bool)
+    index = []
+    for axis in range(3):
+        fine = ndimage.affine_transform(
+            np.ascontiguousarray(index_map[..., axis]), matrix, 0.0, shape, np.float32,
+            order=1, mode="nearest",
+        )  # fmt: skip
+        # Six decimals: a tie must fall the same way however the last bit is.
+        whole = np.floor(np.round(fine, 4) + 0.5).astype(np.int16)
+        inside &= (whole >= 0) & (whole < template.shape[axis])
+        index.append(np.clip(whole, 0, template.shape[axis] - 1))
+    found = template.voxels[tuple(index)].astype(np.uint8)
+    found[~inside] = 0
+    return found
+
+
+def _kidney_dice(
+    sampled: NDArray[np.uint8], patient: LabelMap, steps: list[int], sides: list[str]
+) -> dict[str, float]:
+    thin = LabelMap(np.ascontiguousarray(_strided(patient, steps)), patient.affine)
+    regions = kidney_regions(thin)
+    dice = {}
+    for side in sides:
+        there = sampled == SIDES[side]
+        own = regions.get(side, np.zeros_like(there))
+        both = int(there.sum()) + int(own.sum())
+        dice[side] = round(2 * int((there & own).sum()) / both, 4) if both else 0.0
+    return dice
+
+
+def _repeat(
+    sampled: NDArray[np.uint8], steps: list[int], shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Each sample as the block of voxels around it."""
+    index = [
+        np.minimum((np.arange(n) + (s - 1) // 2) // s, m - 1)
+        for n, s, m in zip(shape, steps, sampled.shape, strict=True)
+    ]
+    return np.asarray(sampled[np.ix_(*index)])
