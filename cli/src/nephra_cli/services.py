@@ -20,9 +20,9 @@ from nephra_cli.state import Home, Running
 from nephra_contract.errors import Conflict, Failed, PathRefused, TimedOut, Unavailable
 
 HOST = "127.0.0.1"
-READY_WITHIN_S = 180.0
+READY_WITHIN_S = 300.0
 _GRACE_S = 10.0
-_POLL_S = 0.1
+_POLL_S = 0.2
 
 #: predictor → the module that `python -m` runs
 PREDICTORS: Mapping[str, str] = {

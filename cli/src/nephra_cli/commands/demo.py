@@ -15,13 +15,8 @@ import typer
 from nephra_cli import screen
 from nephra_cli.client import Client
 from nephra_cli.connection import JsonOption
-from nephra_cli.demo.agreement import dice_by_name
-from nephra_cli.demo.overview import write_overview
-from nephra_cli.demo.patient import Patient, make_patient
-from nephra_cli.demo.surfaces import read_obj
 from nephra_cli.services import services
 from nephra_cli.transfer import bring_in, bring_out, files_of
-from nephra_contract.nifti import read_labels
 
 #: No seed that the demo models were trained on.
 DEFAULT_SEED = 90_007
@@ -53,6 +48,13 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole way on a synthetic patient whose anatomy is known."""
+    # Here, so that other commands do not wait for what only pictures need.
+    from nephra_cli.demo.agreement import dice_by_name
+    from nephra_cli.demo.overview import write_overview
+    from nephra_cli.demo.patient import make_patient
+    from nephra_cli.demo.surfaces import read_obj
+    from nephra_contract.nifti import read_labels
+
     steps = Steps()
     with steps.time("make the patient"):
         patient = make_patient(seed, size.value)
@@ -69,7 +71,8 @@ def demo(
         seconds = {**steps, "of the case": answer.get("timings", {})}
         screen.show_json({"volumes_ml": volumes_ml, "dice": agreement, "seconds": seconds})
         return
-    _show(patient, volumes_ml, agreement, steps, answer)
+    shape = " x ".join(str(n) for n in mask.shape)
+    _show(shape, volumes_ml, agreement, steps, answer)
     typer.echo(f"{out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
 
 
@@ -88,7 +91,7 @@ def _run_case(phases: Mapping[str, Path], out: Path, steps: Steps) -> dict[str, 
 
 
 def _show(
-    patient: Patient,
+    shape: str,
     volumes_ml: Mapping[str, float],
     agreement: Mapping[str, float | None],
     steps: Mapping[str, float],
@@ -96,7 +99,6 @@ def _show(
 ) -> None:
     for warning in answer.get("warnings", []):
         screen.say(f"warning: {warning}")
-    shape = " x ".join(str(n) for n in patient.images["A"].shape)
     rows = [[*row, agreement[name]] for name, row in screen.volume_rows(volumes_ml).items()]
     screen.show_table(f"structures ({shape})", ["structure", "volume mL", "Dice"], rows)
     seconds = [[name, round(value, 1)] for name, value in steps.items()]

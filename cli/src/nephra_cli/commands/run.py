@@ -23,6 +23,7 @@ from nephra_contract.errors import RequestInvalid
 
 #: Members that name a file to be written, not one to be read.
 _WRITTEN = ("output_path",)
+_LONGEST = 80
 
 
 def run(
@@ -97,9 +98,16 @@ def _show(answer: dict[str, Any], brought: set[str]) -> None:
     rows: list[list[Any]] = [
         [m, v] for m, v in answer.items() if m.endswith("_path") and v is not None
     ]
-    rows += [["report", f"{k}: {v}"] for k, v in answer.get("report", {}).items()]
+    rows += [["report", _figure(k, v)] for k, v in answer.get("report", {}).items()]
     rows += [["brought", path] for path in sorted(brought)]
     screen.show_table(answer.get("operation", "answer"), ["", ""], rows)
     volumes = answer.get("volumes_ml") or {}
     if volumes:
         screen.show_table("volumes", ["structure", "mL"], screen.volume_rows(volumes).values())
+
+
+def _figure(name: str, value: Any) -> str:
+    """A line of the report; what would not fit into one is for --json."""
+    if isinstance(value, (dict, list)) and len(json.dumps(value)) > _LONGEST:
+        return f"{name}: {len(value)} entries, --json shows them"
+    return f"{name}: {value}"
