@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ def make_plans(
 ) -> dict[str, Any]:
     """Plans in the new format, of a network with three small stages."""
     depths = "n_conv_per_stage" if kind == "plain" else "n_blocks_per_stage"
-    name = "PlainConvUNet" if kind == "plain" else "ResidualEncoderUNet"
+    unet = "dynamic_network_architectures.architectures.unet"
+    name = f"{unet}.{'PlainConvUNet' if kind == 'plain' else 'ResidualEncoderUNet'}"
     fingerprint = {"mean": 60.0, "std": 120.0, "percentile_00_5": -300.0, "percentile_99_5": 400.0,
                    "min": -1000.0, "max": 2000.0, "median": 50.0}  # fmt: skip
     how = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -86,7 +88,7 @@ def make_plans(
                 "resampling_fn_probabilities_kwargs": {**how, "order": 1},
                 "batch_dice": True,
                 "architecture": {
-                    "network_class_name": f"dynamic_network_architectures.architectures.unet.{name}",
+                    "network_class_name": name,
                     "arch_kwargs": {
                         "n_stages": 3,
                         "features_per_stage": [4, 6, 8],
@@ -274,6 +276,23 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("NEPHRA_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def tiny() -> Any:
+    """What makes small plans, weights, checkpoints and CTs."""
+    return SimpleNamespace(
+        plans=make_plans,
+        dataset=make_dataset,
+        weights=random_weights,
+        checkpoint=write_checkpoint,
+        seal=seal,
+        ct=make_ct,
+        save=save,
+        pickled=pickled,
+        text=_text,
+        classes=CLASSES,
+    )
 
 
 def pickled(value: Any) -> bytes:
