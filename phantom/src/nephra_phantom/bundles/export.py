@@ -40,9 +40,10 @@ def _strip(fold: Path, target: Path) -> None:
     found = [fold / name for name in (CHECKPOINT, "checkpoint_latest.pth")]
     source = next(path for path in found if path.exists())
     full = torch.load(source, map_location="cpu", weights_only=False)
+    # Not cloned: the state dict names the encoder's tensors twice, and they are stored once.
     torch.save(
         {
-            "network_weights": {k: v.clone() for k, v in full["network_weights"].items()},
+            "network_weights": full["network_weights"],
             "trainer_name": "nnUNetTrainer",
             "init_args": {"configuration": CONFIGURATION, "fold": 0},
             "inference_allowed_mirroring_axes": None,

@@ -37,7 +37,7 @@ class CpuTrainer(nnUNetTrainer):  # type: ignore[misc]
         self.initial_lr = 1e-2
         self.oversample_foreground_percent = 0.5
         self.num_iterations_per_epoch = 40
-        self.num_val_iterations_per_epoch = 3
+        self.num_val_iterations_per_epoch = 2
         self.num_epochs = 10_000
         self.save_every = 2
         self.limit_s = 600.0
@@ -96,6 +96,11 @@ class CpuTrainer(nnUNetTrainer):  # type: ignore[misc]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 12)
         self.optimizer.step()
         return {"loss": loss.detach().numpy()}
+
+    def validation_step(self, batch: dict[str, Any]) -> Any:
+        """nnU-Net's step under bf16 too."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return super().validation_step(batch)
 
     def configure_optimizers(self) -> Any:
         """AdamW: within some hundred steps it gets further than momentum does."""

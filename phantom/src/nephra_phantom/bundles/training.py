@@ -55,7 +55,10 @@ def prepare(task: Task, work: Path, real: RealCt | None, processes: int) -> None
 
 
 def train(task: Task, work: Path, limit_s: float, threads: int) -> Path:
-    """Train for ``limit_s`` seconds; returns the folder with plans, description and fold_0."""
+    """Train for ``limit_s`` seconds; returns the folder with plans, description and fold_0.
+
+    A training that was broken off goes on from its latest checkpoint.
+    """
     import torch
 
     from nephra_phantom.bundles.trainer import CpuTrainer
@@ -64,10 +67,13 @@ def train(task: Task, work: Path, limit_s: float, threads: int) -> Path:
     torch.manual_seed(task.dataset_id)
     folder = work / "nnUNet_preprocessed" / task.dataset_name
     plans = json.loads((folder / f"{PLANS_NAME}.json").read_text())
-    plans["continue_training"] = False
+    latest = trained_folder(task, work) / "fold_0" / "checkpoint_latest.pth"
+    plans["continue_training"] = latest.exists()
     description = json.loads((folder / "dataset.json").read_text())
     trainer = CpuTrainer(plans, CONFIGURATION, 0, description, torch.device("cpu"))
     trainer.limit_s = limit_s
+    if latest.exists():
+        trainer.load_checkpoint(str(latest))
     trainer.run_training()
     return Path(trainer.output_folder_base)
 
