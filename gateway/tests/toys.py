@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from nephra_contract.errors import StructureMissing
+from nephra_contract.errors import StructureMissing, Unprocessable
 from nephra_contract.execution import OperationRunner
 from nephra_contract.labels import name_of, numbers
 from nephra_contract.merge import merge
@@ -50,6 +50,7 @@ class Gates:
     def __init__(self) -> None:
         self.held: set[str] = set()
         self.failing: set[str] = set()
+        self.lacking: set[str] = set()
         self.reached: dict[str, threading.Event] = {}
         self.ended: dict[str, threading.Event] = {}
         self.go = threading.Event()
@@ -70,7 +71,9 @@ class Gates:
         """Called by a step: wait if held, raise if failing."""
         progress.advance(0.1, f"{name} at work")
         if name in self.failing:
-            raise StructureMissing(f"The toy '{name}' fails.", "Let it not fail.")
+            raise Unprocessable(f"The toy '{name}' fails.", "Let it not fail.")
+        if name in self.lacking:
+            raise StructureMissing(f"The toy '{name}' lacks a structure.", "Look again.")
         if name not in self.held:
             return
         go, ended = self.go, self.ended[name]
@@ -210,8 +213,8 @@ def postprocess(data: DataRoot) -> OperationRunner:
     apart = Input("mask_path", "mask", "Masks.", many=True, separate=True)
     operations = (
         *(
-            Operation(f"postprocess/{n}", (MASK,), NoParameters, _same(n))
-            for n in ("sample", "vessel", "ureter")
+            Operation(f"postprocess/{n}", (MASK,), NoParameters, _same(gate))
+            for n, gate in (("sample", "sample"), ("vessel", "vessel-step"), ("ureter", "joining"))
         ),
         Operation("postprocess/fat", (MASK, image), NoParameters, _fat),
         Operation("postprocess/merge", (apart,), Take, _merge),

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from nephra_contract.paths import DataRoot
+from nephra_serving.testing import served
 
 
 def predict(url: str, model: str, *instances: object, **headers: str) -> httpx.Response:
@@ -147,11 +148,14 @@ def _value(text: str, name: str) -> float:
     return sum(float(row.split()[-1]) for row in text.splitlines() if row.startswith(name))
 
 
-def test_a_request_has_one_line_in_the_log(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_request_has_one_line_in_the_log(
+    toy: ModuleType, data: DataRoot, caplog: pytest.LogCaptureFixture
+) -> None:
     """Method, path, status, time, operation and ticket; no file's name."""
     caplog.set_level("INFO", logger="nephra")
     ticket = "0" * 32
-    predict(url, "keep", {"mask_path": "mask.nii.gz", "ticket": ticket})
+    with served("toy", toy.build(data)) as url:
+        predict(url, "keep", {"mask_path": "mask.nii.gz", "ticket": ticket})
     (record,) = [r for r in caplog.records if r.getMessage() == "request"]
     members = vars(record)["nephra_members"]
     assert members.pop("duration_ms") > 0

@@ -98,6 +98,47 @@ def _post_and_hang_up(url: str, toy: ModuleType) -> None:
         assert toy.BEGUN.wait(10)
 
 
+def test_a_withdrawn_ticket_has_ended_when_that_is_answered(
+    url: str, toy: ModuleType, data: DataRoot
+) -> None:
+    """DELETE /work/<ticket> returns when nothing will be written any more."""
+    ticket = "a" * 32
+    body = {"instances": [{"mask_path": "mask.nii.gz", "ticket": ticket}]}
+    with httpx.stream(
+        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT
+    ) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        assert toy.BEGUN.wait(10)
+        assert httpx.delete(f"{url}/work/{'b' * 32}").json() == {"withdrawn": 0}
+        assert httpx.delete(f"{url}/work/{ticket}").json() == {"withdrawn": 1}
+        assert toy.ENDS == ["cancelled"]
+        assert json.loads(list(lines)[-1])["problem"]["code"] == "cancelled"
+    assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
+
+
+def test_a_request_that_waits_notices_a_hang_up(url: str, toy: ModuleType, data: DataRoot) -> None:
+    """A caller that goes away while another one's work runs is never worked for."""
+    body = {"instances": [{"mask_path": "mask.nii.gz", "ticket": "a" * 32}]}
+    with httpx.stream(
+        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT
+    ) as answer:
+        lines = answer.iter_lines()
+        assert next(lines)
+        assert toy.BEGUN.wait(10)
+        with httpx.stream(
+            "POST",
+            f"{url}/v1/models/keep:predict",
+            json={"instances": [{"mask_path": "mask.nii.gz", "ticket": "b" * 32}]},
+            headers=ACCEPT,
+        ):
+            pass
+        httpx.delete(f"{url}/work/{'b' * 32}")
+        httpx.delete(f"{url}/work/{'a' * 32}")
+    assert toy.ENDS == ["cancelled"]
+    assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
+
+
 def _ended_without_trace(toy: ModuleType, data: DataRoot) -> None:
     assert toy.ENDED.wait(10)
     assert toy.ENDS == ["cancelled"]

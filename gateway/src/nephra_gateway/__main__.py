@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import uvicorn
 
@@ -42,7 +44,7 @@ def main() -> int:
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn that says in the log where it listens."""
+    """Uvicorn that says in the log where it listens, and ends with 0 when it is told to end."""
 
     async def startup(self, sockets: object = None) -> None:
         """Begin to listen."""
@@ -50,6 +52,12 @@ class GatewayServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             logs.line("listening", host=host, port=port)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End; Uvicorn's own would raise the signal again, and kill the process with it."""
+        del frame
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from nephra_gateway.gateway import Gateway
 from nephra_gateway.predictors import Predictors
 from nephra_gateway.routes import cases, information, operations
 from nephra_gateway.settings import GatewaySettings
+from nephra_gateway.tickets import Tickets
 
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 
@@ -30,19 +31,21 @@ def create(settings: GatewaySettings) -> Border:
     tokens = Tokens.of(settings)
     # A proxy of the environment has no business between the gateway and its predictors.
     http = httpx.AsyncClient(limits=_LIMITS, trust_env=False)
-    predictors = Predictors(settings, http)
+    predictors, data = Predictors(settings, http), DataRoot(settings.data)
+    held = Tickets(data, predictors)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         async with http:
             yield
+            await held.close()
 
     app = FastAPI(
         title="nephra", openapi_url=None, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.gateway = Gateway(
-        settings, predictors, Cases(DataRoot(settings.data), predictors, settings.max_voxels)
+        settings, predictors, held, Cases(data, predictors, held, settings.max_voxels)
     )
     for module in (information, cases, operations):  # the one that takes any name comes last
         app.include_router(module.router)

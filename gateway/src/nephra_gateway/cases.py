@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from nephra_contract import labels as names
@@ -22,9 +20,7 @@ from nephra_gateway.messages import CaseAnswer, CaseRequest
 from nephra_gateway.pipeline import Outcomes, Pipeline
 from nephra_gateway.planning import Plan, plan
 from nephra_gateway.predictors import Predictors
-
-#: A predictor that is cancelled may still publish what it had just finished.
-_SWEEPS_S = (0.0, 5.0, 60.0)
+from nephra_gateway.tickets import Tickets
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,13 @@ class Cases:
     Args:
         data: the data root.
         predictors: who does the steps.
+        tickets: keeps results whole.
         max_voxels: the largest image.
     """
 
     data: DataRoot
     predictors: Predictors
+    tickets: Tickets
     max_voxels: int
 
     async def prepare(self, request: CaseRequest) -> tuple[Plan, list[str]]:
@@ -47,13 +45,12 @@ class Cases:
         Raises:
             NephraError: what cannot be done, and why.
         """
+        await self.predictors.find("inference")
         offered = {o.name for o in await self.predictors.operations()}
-        if "inference" not in offered:
-            await self.predictors.find("inference")  # says who is missing
         made = plan(request, offered)
         for operation in made.operations:
             await self.predictors.find(operation)
-        phases: dict[str, str] = {**request.phases}
+        phases = {str(phase): path for phase, path in request.phases.items()}
         warnings = await asyncio.to_thread(check_phases, self.data, phases, self.max_voxels)
         return made, warnings
 
@@ -72,18 +69,17 @@ class Cases:
         """
         started = time.monotonic()
         pipeline = Pipeline(made, ticket, self.predictors.run, emit)
-        hashing = asyncio.ensure_future(asyncio.to_thread(self._digests, request))
-        try:
-            outcomes = await pipeline.run()
-            digests = await hashing
+        async with self.tickets.whole(ticket):
+            hashing = asyncio.ensure_future(asyncio.to_thread(self._digests, request))
+            try:
+                outcomes = await pipeline.run()
+                digests = await hashing
+            finally:
+                hashing.cancel()
             outcomes.seconds["total"] = round(time.monotonic() - started, 3)
             outcomes.warnings[:0] = warnings + self._absent(made, outcomes)
             answer = self._answer(ticket, outcomes)
             await asyncio.to_thread(self._write, request, made, outcomes, digests, answer)
-        except BaseException:
-            hashing.cancel()
-            self._sweep(ticket)
-            raise
         return answer
 
     def _digests(self, request: CaseRequest) -> dict[str, dict[str, str]]:
@@ -110,7 +106,9 @@ class Cases:
             mask_path=merged["mask_path"],
             labels_path=merged.get("labels_path"),
             manifest_path=f"{RESULTS}/{ticket}/manifest.json",
-            mask_paths={n: a["mask_path"] for n, a in outcomes.answers.items() if "mask_path" in a},
+            mask_paths={
+                n: a["mask_path"] for n, a in outcomes.answers.items() if a.get("mask_path")
+            },
             preview=_preview(outcomes),
             volumes_ml=merged.get("volumes_ml", {}),
             report={n: a["report"] for n, a in outcomes.answers.items() if a.get("report")},
@@ -160,17 +158,6 @@ class Cases:
         if not path:
             return None
         return json.loads(self.data.file(path).read_text(encoding="utf-8"))
-
-    def _sweep(self, ticket: str) -> None:
-        """No half case: remove what the steps have made, and what they may still make."""
-        folder = self.data.resolve(f"{RESULTS}/{ticket}")
-        loop = asyncio.get_running_loop()
-        for delay_s in _SWEEPS_S:
-            loop.call_later(delay_s, loop.run_in_executor, None, _remove, folder)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _preview(outcomes: Outcomes) -> dict[str, str] | None:

@@ -9,6 +9,7 @@ from fastapi import Request
 from nephra_gateway.cases import Cases
 from nephra_gateway.predictors import Predictors
 from nephra_gateway.settings import GatewaySettings
+from nephra_gateway.tickets import Tickets
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Gateway:
     Args:
         settings: as read at start.
         predictors: who does the work.
+        tickets: keeps results whole.
         cases: the whole way.
     """
 
     settings: GatewaySettings
     predictors: Predictors
+    tickets: Tickets
     cases: Cases
 
 

@@ -32,6 +32,10 @@ class CaseRequest(Message):
         description="Parameters of single steps, by operation: "
         '{"postprocess/vessel": {"structures": ["artery"]}}.',
     )
+    strict_phases: bool = Field(
+        default=False,
+        description="Refuse an image that contradicts its phase; else it is a warning.",
+    )
     preview: bool = Field(
         default=True, description="Make a quick scene of a template while the slow models run."
     )

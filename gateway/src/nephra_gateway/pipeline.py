@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nephra_contract.errors import InternalError, NephraError
+from nephra_contract.errors import InternalError, NephraError, StructureMissing
 from nephra_contract.messages import Event
 from nephra_gateway.planning import Plan, Step
 from nephra_gateway.problems import document
@@ -71,11 +71,9 @@ class Pipeline:
 
     async def _step(self, step: Step) -> None:
         masks = [await self._ready[name] for name in step.masks]
-        present = [m for m in masks if m is not None]
-        if len(present) < len(masks):
-            self._skip(step)
+        if None in masks and not step.needed:
+            self._leave_out(step)
             return
-        request = self._request(step, [m["mask_path"] for m in present])
         started = time.monotonic()
 
         def hear(event: Event) -> None:
@@ -85,26 +83,32 @@ class Pipeline:
                 self._progress(step, event.fraction or 0.0, event.stage)
 
         try:
-            answer = await self._run(step.operation, request, hear)
+            answer = await self._run(step.operation, self._request(step, masks), hear)
         except NephraError as error:
-            if step.needed:
+            missing = document(error).code == StructureMissing.default_code
+            if step.needed and not (missing and step.if_missing != "fail"):
                 raise
             said = document(error).detail
             self.outcomes.warnings.append(f"The step '{step.name}' was left out: {said}")
-            self._skip(step)
+            self._leave_out(step, masks[0] if step.if_missing == "unchanged" else None)
             return
         self._finish(step, answer, time.monotonic() - started)
 
-    def _request(self, step: Step, masks: list[str]) -> dict[str, Any]:
+    def _request(self, step: Step, masks: list[dict[str, Any] | None]) -> dict[str, Any]:
+        """The request; what is said mask by mask goes with the masks that are not there."""
         request = {**step.members, "ticket": self._ticket}
-        if masks:
-            request["mask_path"] = masks[0] if len(masks) == 1 else masks
+        paths = [m["mask_path"] for m in masks if m is not None]
+        if paths:
+            request["mask_path"] = paths[0] if len(paths) == 1 else paths
+        if len(paths) < len(masks) and "take" in request:
+            pairs = zip(request["take"], masks, strict=True)
+            request["take"] = [taken for taken, mask in pairs if mask is not None]
         return request
 
-    def _skip(self, step: Step) -> None:
-        """An unneeded step that failed, or stands on one that did."""
+    def _leave_out(self, step: Step, instead: dict[str, Any] | None = None) -> None:
+        """Go on without a step's results, or with another one in their place."""
         for name in step.results:
-            self._ready[name].set_result(None)
+            self._ready[name].set_result(instead)
         self._progress(step, 1.0, "")
 
     def _artifact(self, step: Step, event: Event, seconds: float) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from nephra_contract import labels as names
 from nephra_contract.errors import OperationUnknown, PhaseMissing, RequestInvalid
@@ -33,7 +33,10 @@ class Step:
         masks: results of other steps that become `mask_path`, in this order.
         members: the rest of the request.
         gives: the results that it makes; inference makes several.
-        needed: whether the case fails with it; else it is a warning.
+        needed: whether the case fails with it; else it is a warning, and steps that are not
+            needed either and stand on it are left out with it.
+        if_missing: what to do where a mask lacks the structure that it stands on: `fail`, go on
+            `without` its result, or with the `unchanged` mask that it was given.
         weight: its share of the progress.
     """
 
@@ -43,6 +46,7 @@ class Step:
     members: Mapping[str, Any] = field(default_factory=dict)
     gives: tuple[str, ...] = ()
     needed: bool = True
+    if_missing: Literal["fail", "without", "unchanged"] = "fail"
     weight: float = 5
 
     @property
@@ -103,7 +107,7 @@ def plan(request: CaseRequest, offered: Collection[str]) -> Plan:
         steps += _preview(offered)
     steps += [s for s in (_rejoin(t, tasks, offered) for t in ("vessel", "ureter")) if s]
     if fat:
-        steps.append(_fat(request.phases[reference], tasks))
+        steps.append(_fat(request, reference, tasks))
     dropped = REPLACED if everything_wanted and "vessel" in tasks else frozenset()
     joined = {s.masks[0]: s.name for s in steps if s.name.endswith(_JOINED)}
     steps += _scene(_taken(wanted - dropped, tasks, fat), joined)
@@ -182,6 +186,8 @@ def _inference(request: CaseRequest, tasks: tuple[Source, ...], reference: Phase
             f"This case runs {', '.join(tasks)}.",
             strangers=sorted(strangers),
         )
+    if request.strict_phases:
+        members["strict_phases"] = True
     if request.bundles:
         members["bundles"] = dict(request.bundles)
     weight = sum(_WEIGHTS[t] for t in tasks)
@@ -202,12 +208,19 @@ def _rejoin(task: Source, tasks: tuple[Source, ...], offered: Collection[str]) -
     operation = f"postprocess/{task}"
     if task not in tasks or operation not in offered:
         return None
-    return Step(f"{task}{_JOINED}", operation, (task,))
+    return Step(f"{task}{_JOINED}", operation, (task,), if_missing="unchanged")
 
 
-def _fat(image_path: str, tasks: tuple[Source, ...]) -> Step:
+def _fat(request: CaseRequest, reference: Phase, tasks: tuple[Source, ...]) -> Step:
+    """Fat around the kidneys; who did not ask for it gets a scene even without kidneys."""
     masks = tuple(t for t in ("totalseg", "tumor") if t in tasks)
-    return Step("fat", "postprocess/fat", masks, {"image_path": image_path})
+    return Step(
+        "fat",
+        "postprocess/fat",
+        masks,
+        {"image_path": request.phases[reference]},
+        if_missing="without" if request.structures is None else "fail",
+    )
 
 
 def _taken(
@@ -236,17 +249,7 @@ def _scene(taken: list[tuple[str, list[str]]], joined: Mapping[str, str]) -> lis
 
 def _with_parameters(step: Step, parameters: Mapping[str, Mapping[str, Any]]) -> Step:
     added = parameters.get(step.operation)
-    if not added:
-        return step
-    return Step(
-        step.name,
-        step.operation,
-        step.masks,
-        {**added, **step.members},
-        step.gives,
-        step.needed,
-        step.weight,
-    )
+    return replace(step, members={**added, **step.members}) if added else step
 
 
 def _check_parameters(made: Plan, parameters: Mapping[str, Any]) -> None:

@@ -22,6 +22,9 @@ NDJSON = "application/x-ndjson"
 #: A predictor that was down is not asked again for so long.
 _PAUSE_S = 1.0
 
+#: How long a predictor may take to stop a ticket's work.
+_WITHDRAWN_WITHIN_S = 30.0
+
 _OPERATIONS = TypeAdapter(list[OperationDescription])
 _BUNDLES = TypeAdapter(list[BundleDescription])
 
@@ -81,11 +84,12 @@ class Predictors:
             OperationUnknown: nobody; the error lists what there is.
             Unavailable: nobody, but a predictor that has never been up may.
         """
-        await self.refresh()
-        for predictor in self._all:
-            for offered in predictor.operations:
-                if offered.name == operation:
-                    return predictor, offered
+        found = self._lookup(operation)
+        if found is None:
+            await self.refresh()
+            found = self._lookup(operation)
+        if found is not None:
+            return found
         unheard = [p.name for p in self._all if not p.known]
         if unheard:
             raise _down(unheard)
@@ -95,6 +99,10 @@ class Predictors:
             f"These are offered: {', '.join(names)}.",
             operations=names,
         )
+
+    def knows(self, operation: str) -> bool:
+        """Whether some predictor has ever offered this operation; asks nobody."""
+        return self._lookup(operation) is not None
 
     async def refresh(self) -> None:
         """Ask those that were not asked for a while what they offer."""
@@ -123,9 +131,37 @@ class Predictors:
             raise _late(predictor.name) from error
         except httpx.ReadTimeout as error:
             raise _late(predictor.name) from error
+        except ValueError as error:
+            raise _strange(predictor.name) from error
         except httpx.HTTPError as error:
             predictor.up, predictor.asked_s = False, float("-inf")
             raise _down([predictor.name]) from error
+
+    async def withdraw(self, ticket: str) -> None:
+        """Stop all work of a ticket; when this returns nothing is written for it any more.
+
+        A predictor that does not answer, or knows no tickets, is left to notice that nobody
+        listens.
+        """
+        await asyncio.gather(*(self._withdraw(p, ticket) for p in self._all))
+
+    async def _withdraw(self, predictor: Predictor, ticket: str) -> None:
+        try:
+            await self._http.delete(
+                f"{predictor.url}/work/{ticket}",
+                timeout=httpx.Timeout(_WITHDRAWN_WITHIN_S, connect=self._settings.connect_s),
+            )
+        except httpx.HTTPError as error:
+            logs.line(
+                "ticket not withdrawn",
+                ticket=ticket,
+                predictor=predictor.name,
+                why=type(error).__name__,
+            )
+
+    def _lookup(self, operation: str) -> tuple[Predictor, OperationDescription] | None:
+        found = ((p, o) for p in self._all for o in p.operations if o.name == operation)
+        return next(found, None)
 
     async def _stream(
         self, predictor: Predictor, model: str, request: Mapping[str, Any], emit: Emit
@@ -140,6 +176,10 @@ class Predictors:
             if response.is_error:
                 await response.aread()
                 raise _problem(predictor.name, response)
+            if response.headers.get("content-type", "").startswith("application/json"):
+                # Somebody else's KServe predictor, that does not stream.
+                await response.aread()
+                return _prediction(predictor.name, response.json())
             async for event in _events(predictor.name, response):
                 if event.event == "problem":
                     raise Relayed(Problem.model_validate(event.problem))
@@ -190,8 +230,8 @@ async def _events(name: str, response: httpx.Response) -> AsyncIterator[Event]:
                 raise _strange(name) from error
 
 
-def _prediction(name: str, result: dict[str, Any] | None) -> dict[str, Any]:
-    predictions = (result or {}).get("predictions")
+def _prediction(name: str, result: Any) -> dict[str, Any]:
+    predictions = result.get("predictions") if isinstance(result, dict) else None
     if not isinstance(predictions, list) or len(predictions) != 1:
         raise _strange(name)
     prediction: dict[str, Any] = predictions[0]

@@ -79,6 +79,7 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
         self.config.lifespan = "off"
         self.config.ws = "none"
         self.config.server_header = False
+        self._work = server.work
         self._server = _UvicornServer(self.config, server.work, settings.drain_s)
 
     def application(self) -> App:
@@ -119,6 +120,7 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
             router.add_api_route(path, self._ready, methods=["GET"])
         router.add_api_route("/operations", self._operations, methods=["GET"])
         router.add_api_route("/bundles", self._bundles, methods=["GET"])
+        router.add_api_route("/work/{ticket}", self._withdraw, methods=["DELETE"])
         app.include_router(router)
 
     async def _live(self) -> dict[str, str]:
@@ -133,6 +135,9 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
 
     async def _operations(self) -> list[dict[str, Any]]:
         return [o.model_dump(mode="json") for o in self._runner.describe()]
+
+    async def _withdraw(self, ticket: str) -> dict[str, int]:
+        return {"withdrawn": await self._work.withdraw(ticket)}
 
     async def _bundles(self) -> list[dict[str, Any]]:
         return [b.model_dump(mode="json") for b in self._runner.bundles()]

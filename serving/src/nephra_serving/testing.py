@@ -16,10 +16,10 @@ _PATIENCE_S = 30.0
 
 @contextmanager
 def served(
-    predictor: str, runner: Runner, settings: ServingSettings | None = None
+    predictor: str, runner: Runner, settings: ServingSettings | None = None, port: int = 0
 ) -> Iterator[str]:
-    """Serve a runner on a free loopback port while the block runs; yields the URL."""
-    chosen = (settings or ServingSettings()).model_copy(update={"host": "127.0.0.1", "port": 0})
+    """Serve a runner on loopback while the block runs, on a free port; yields the URL."""
+    chosen = (settings or ServingSettings()).model_copy(update={"host": "127.0.0.1", "port": port})
     server = Server(predictor, runner, chosen)
     thread = threading.Thread(target=lambda: asyncio.run(server.rest.start()), daemon=True)
     thread.start()

@@ -26,7 +26,8 @@ class Workers:
 
     def __init__(self, at_once: int) -> None:
         self._slots = asyncio.Semaphore(at_once)
-        self._calls: set[Call] = set()
+        #: Every call that waits or runs, with what is set when it has ended for good.
+        self._live: dict[Call, asyncio.Event] = {}
         self._threads: set[threading.Thread] = set()
         self.closing = False
 
@@ -40,10 +41,14 @@ class Workers:
         """
         if self.closing:
             raise self.ending()
-        self._calls.add(call)
+        self._live[call] = asyncio.Event()
         try:
             await self._turn(call)
-            return await self._start(work)
+        except BaseException:
+            self._forget(call)
+            raise
+        try:
+            return await self._start(work, call)
         except asyncio.CancelledError:
             call.cancel()
             raise
@@ -51,14 +56,24 @@ class Workers:
             if self.closing:
                 raise self.ending() from error
             raise
-        finally:
-            self._calls.discard(call)
 
     def stop(self) -> None:
         """Tell all work to stop, and take no more. To be called in the event loop."""
         self.closing = True
-        for call in list(self._calls):
+        for call in list(self._live):
             call.cancel()
+
+    async def withdraw(self, ticket: str) -> int:
+        """Stop all work of a ticket and wait until it has ended; gives how many there were.
+
+        When this returns, nothing will be written for the ticket any more.
+        """
+        found = [(c, e) for c, e in self._live.items() if c.members.get("ticket") == ticket]
+        for call, _ in found:
+            call.cancel()
+        for _, ended in found:
+            await ended.wait()
+        return len(found)
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the threads; whether all have ended."""
@@ -90,7 +105,7 @@ class Workers:
                 slot.cancel()
             raise Cancelled("The work was cancelled before it began.", "Send it again.")
 
-    async def _start(self, work: Callable[[], Value]) -> Value:
+    async def _start(self, work: Callable[[], Value], call: Call) -> Value:
         """Run in a thread; the slot is free again when the thread has ended, not before."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Value] = loop.create_future()
@@ -98,6 +113,7 @@ class Workers:
         def finish(value: Value | None, error: BaseException | None) -> None:
             self._threads.discard(thread)
             self._slots.release()
+            self._forget(call)
             if ended.cancelled():
                 return
             if error is not None:
@@ -121,3 +137,6 @@ class Workers:
         self._threads.add(thread)
         thread.start()
         return await ended
+
+    def _forget(self, call: Call) -> None:
+        self._live.pop(call).set()

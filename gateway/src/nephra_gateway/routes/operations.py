@@ -7,12 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from nephra_contract.errors import RequestInvalid
+from nephra_contract.errors import NotFound, RequestInvalid
 from nephra_contract.results import new_ticket
 from nephra_gateway.delivery import Emit, body_of, deliver
 from nephra_gateway.gateway import gateway_of
+from nephra_gateway.problems import MethodRefused
 
 router = APIRouter()
+
+_OTHER_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 @router.post("/{operation:path}")
@@ -34,6 +37,21 @@ async def run(operation: str, request: Request) -> Response:
     request.state.members["ticket"] = ticket
 
     async def work(emit: Emit) -> dict[str, Any]:
-        return await gateway.predictors.run(operation, {**body, "ticket": ticket}, emit)
+        async with gateway.tickets.whole(ticket):
+            return await gateway.predictors.run(operation, {**body, "ticket": ticket}, emit)
 
     return await deliver(request, work, gateway.settings.heartbeat_s)
+
+
+@router.api_route("/{address:path}", methods=_OTHER_METHODS)
+async def nothing(address: str, request: Request) -> Response:
+    """Tell apart an address that takes POST alone from one that does not exist.
+
+    Raises:
+        MethodRefused, NotFound: always one of them.
+    """
+    if address == "cases" or gateway_of(request).predictors.knows(address):
+        raise MethodRefused(
+            "This address takes POST alone.", "Send the request with POST; /docs shows its body."
+        )
+    raise NotFound("There is nothing at this address.", "The documentation is at /docs.")
