@@ -1,0 +1,195 @@
+"""OBJ, MTL and GLB: what another reader finds in them is what was written."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nephra_contract import labels as names
+from nephra_contract import scene_files
+from nephra_contract.decimals import fixed_point, whole
+from nephra_contract.errors import InternalError
+from nephra_contract.scene import Mesh, Scene
+from nephra_contract.scene_files import write_scene
+
+trimesh: Any = pytest.importorskip("trimesh", reason="trimesh reads the files back")
+
+KIDNEY, ARTERY = names.KIDNEY_RIGHT, names.ARTERY
+
+
+def ball(label: int, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Mesh:
+    """An ellipsoid in RAS+ mm."""
+    shape = trimesh.creation.icosphere(subdivisions=2)
+    points = np.asarray(shape.vertices) * radii + centre
+    return Mesh(label, points, np.asarray(shape.faces, np.int64))
+
+
+def scene(space: Literal["LPS", "RAS"] = "LPS") -> Scene:
+    """A kidney on the right and a vessel, far from the origin."""
+    kidney = ball(KIDNEY, (60.12345, -40, 1210), (10, 20, 30))
+    return Scene((kidney, ball(ARTERY, (-2, -10, 1200), (4, 4, 50))), space)
+
+
+def objects(path: Path) -> dict[str, Any]:
+    """Object by name, as trimesh reads them."""
+    return dict(trimesh.load_scene(path).geometry)
+
+
+def test_the_files_are_named_after_the_stem(tmp_path: Path) -> None:
+    """The answer's members name the files that are there, and no other."""
+    made = write_scene(tmp_path, scene(), "liver 7")
+    assert made == {
+        "obj_path": "liver 7.obj", "mtl_path": "liver 7.mtl", "glb_path": "liver 7.glb"
+    }  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(made.values())
+
+
+def test_the_obj_says_its_axes_and_units(tmp_path: Path) -> None:
+    """A reader need not guess."""
+    write_scene(tmp_path, scene(), "scene")
+    head = (tmp_path / "scene.obj").read_text().splitlines()[:4]
+    assert "# SPACE=LPS" in head
+    assert "# UNITS=mm" in head
+    assert "mtllib scene.mtl" in head
+    write_scene(tmp_path, scene("RAS"), "scene")
+    assert "# SPACE=RAS" in (tmp_path / "scene.obj").read_text().splitlines()[:4]
+
+
+def test_each_structure_is_an_object_a_group_and_a_material(tmp_path: Path) -> None:
+    """Programs that know only one of the three find the name all the same."""
+    write_scene(tmp_path, scene(), "scene")
+    text = (tmp_path / "scene.obj").read_text().splitlines()
+    for word in ("o", "g", "usemtl"):
+        found = [line.split()[1] for line in text if line.startswith(f"{word} ")]
+        assert found == ["kidney_right", "artery"]
+
+
+@pytest.mark.parametrize(("space", "sign"), [("LPS", (-1, -1, 1)), ("RAS", (1, 1, 1))])
+def test_the_obj_holds_the_scene_in_millimetres(
+    tmp_path: Path, space: Literal["LPS", "RAS"], sign: tuple[int, int, int]
+) -> None:
+    """Bounds, volume, closedness: x and y change sign in LPS, faces still look outward."""
+    write_scene(tmp_path, scene(space), "scene")
+    found = objects(tmp_path / "scene.obj")
+    assert set(found) == {"kidney_right", "artery"}
+    for mesh in scene().meshes:
+        read = found[names.name_of(mesh.label)]
+        turned = mesh.vertices * sign
+        np.testing.assert_allclose(read.bounds, [turned.min(axis=0), turned.max(axis=0)], atol=6e-5)
+        assert read.is_watertight
+        assert read.volume == pytest.approx(mesh.volume_mm3, rel=1e-4)
+        assert len(read.faces) == len(mesh.faces)
+
+
+def test_the_glb_is_upright_in_metres(tmp_path: Path) -> None:
+    """+x patient left, +y superior, +z anterior; closed and outward."""
+    write_scene(tmp_path, scene(), "scene")
+    found = objects(tmp_path / "scene.glb")
+    assert list(found) == ["kidney_right", "artery"]
+    kidney = found["kidney_right"]
+    np.testing.assert_allclose(kidney.bounds.mean(axis=0), [-0.06012345, 1.21, -0.04], atol=1e-6)
+    np.testing.assert_allclose(np.ptp(kidney.bounds, axis=0), [0.02, 0.06, 0.04], atol=1e-6)
+    assert kidney.is_watertight
+    assert kidney.volume * 1e9 == pytest.approx(scene().meshes[0].volume_mm3, rel=1e-4)
+
+
+def glb(path: Path) -> tuple[dict[str, Any], bytes]:
+    """(JSON, binary) of a GLB, chunk headers checked."""
+    content = path.read_bytes()
+    assert struct.unpack_from("<4sII", content) == (b"glTF", 2, len(content))
+    length, kind = struct.unpack_from("<I4s", content, 12)
+    assert kind == b"JSON"
+    size, kind = struct.unpack_from("<I4s", content, 20 + length)
+    assert kind == b"BIN\0"
+    assert length % 4 == size % 4 == 0
+    return json.loads(content[20 : 20 + length]), content[28 + length :]
+
+
+def test_the_glb_keeps_to_its_format(tmp_path: Path) -> None:
+    """Alignment, targets, bounds and component types as glTF 2.0 asks for."""
+    write_scene(tmp_path, scene(), "scene")
+    document, binary = glb(tmp_path / "scene.glb")
+    assert document["asset"]["version"] == "2.0"
+    assert document["buffers"] == [{"byteLength": len(binary)}]
+    for view in document["bufferViews"]:
+        assert view["byteOffset"] % 4 == 0
+        assert view["byteOffset"] + view["byteLength"] <= len(binary)
+    for mesh, node in zip(document["meshes"], document["nodes"], strict=True):
+        primitive = mesh["primitives"][0]
+        position = document["accessors"][primitive["attributes"]["POSITION"]]
+        normal = document["accessors"][primitive["attributes"]["NORMAL"]]
+        indices = document["accessors"][primitive["indices"]]
+        view = document["bufferViews"][position["bufferView"]]
+        values = np.frombuffer(binary, "<f4", position["count"] * 3, view["byteOffset"])
+        assert values.reshape(-1, 3).min(axis=0).tolist() == position["min"]
+        assert values.reshape(-1, 3).max(axis=0).tolist() == position["max"]
+        assert (position["componentType"], indices["componentType"]) == (5126, 5125)
+        assert normal["count"] == position["count"]
+        assert node["name"] == mesh["name"]
+
+
+def test_materials_are_those_of_the_label_table(tmp_path: Path) -> None:
+    """Colour and opacity in MTL and GLB; what lets light through is blended."""
+    write_scene(tmp_path, scene(), "scene")
+    red, green, blue, opacity = names.table()[KIDNEY].rgba
+    lines = (tmp_path / "scene.mtl").read_text().splitlines()
+    start = lines.index("newmtl kidney_right")
+    block = lines[start + 1 : start + 7]
+    assert f"Kd {red:.4f} {green:.4f} {blue:.4f}" in block
+    assert f"d {opacity:.4f}" in block
+    document, _ = glb(tmp_path / "scene.glb")
+    kidney, artery = document["materials"]
+    assert (kidney["alphaMode"], artery["alphaMode"]) == ("BLEND", "OPAQUE")
+    assert kidney["pbrMetallicRoughness"]["baseColorFactor"][3] == opacity
+    assert not kidney["doubleSided"]
+
+
+def test_the_same_scene_gives_the_same_bytes(tmp_path: Path) -> None:
+    """No date, no order by chance."""
+    contents = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        made = write_scene(folder, scene(), "scene")
+        contents.append([(folder / name).read_bytes() for name in made.values()])
+    assert contents[0] == contents[1]
+
+
+def test_a_scene_without_structures_is_a_valid_file(tmp_path: Path) -> None:
+    """Nothing to show is no crash."""
+    write_scene(tmp_path, Scene(()), "scene")
+    content = (tmp_path / "scene.glb").read_bytes()
+    assert struct.unpack_from("<4sII", content) == (b"glTF", 2, len(content))
+
+
+def test_damage_on_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read back is compared: a wrong vertex never counts as done."""
+
+    def shifted(prefix: bytes, values: NDArray[np.float64]) -> bytes:
+        return fixed_point(prefix, values + 0.01)
+
+    monkeypatch.setattr(scene_files, "fixed_point", shifted)
+    with pytest.raises(InternalError):
+        write_scene(tmp_path, scene(), "scene")
+
+
+def test_numbers_are_written_as_python_would() -> None:
+    """Signs, zeros, rounding and widths, against Python's own formatting."""
+    values = np.array([[0.0, -0.00004, 1.5], [-1234.56789, 0.12345, 99999.99996], [7, -0.5, 10]])
+    expected = "".join(
+        "v " + " ".join(f"{round(v * 1e4) / 1e4 + 0.0:.4f}" for v in row) + "\n" for row in values
+    )
+    assert fixed_point(b"v", values).decode() == expected
+    assert whole(b"f", np.array([[1, 20, 300], [0, 5, 6]])) == b"f 1 20 300\nf 0 5 6\n"
+
+
+def test_many_lines_are_written_in_blocks() -> None:
+    """More lines than fit a block come out in order and complete."""
+    numbers = np.arange(300_000, dtype=np.int64).reshape(-1, 1)
+    found = whole(b"f", numbers).splitlines()
+    assert found == [b"f %d" % n for n in range(300_000)]
