@@ -59,6 +59,14 @@ def end(up: Up) -> int:
     return status
 
 
+@pytest.fixture
+def own_up(tmp_path: Path) -> Iterator[Up]:
+    """A nephra of one test's own, to be ill-treated."""
+    started = start_up(tmp_path / "data", tmp_path / "state")
+    yield started
+    end(started)
+
+
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A nephra that is up for all tests of the session."""

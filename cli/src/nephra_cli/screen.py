@@ -107,15 +107,18 @@ def _drain(
 
 
 class _StageLines:
-    """Progress for a log or a pipe: one line whenever the stage changes."""
+    """Progress for a log or a pipe: one line when a stage is first heard of.
+
+    Steps that run side by side report in turn; their stages are not repeated.
+    """
 
     def __init__(self) -> None:
-        self._stage = ""
+        self._stages: set[str] = set()
         self._started = time.monotonic()
 
     def __call__(self, stage: str, fraction: float | None) -> None:
-        if stage and stage != self._stage:
-            self._stage = stage
+        if stage and stage not in self._stages:
+            self._stages.add(stage)
             done = "" if fraction is None else f"{fraction:.0%}"
             say(f"  {time.monotonic() - self._started:6.1f} s  {done:>4}  {stage}")
 
