@@ -67,10 +67,12 @@ def _closed(distance: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.where(np.isnan(distance), np.float32(0), distance)
     for number in np.flatnonzero(empty):
         ends = []
-        for neighbour in (number - 1, number + 1):
+        for step in (-2, -1, 1, 2):
+            neighbour = number + step
             if 0 <= neighbour < len(out) and not empty[neighbour]:
                 plane = out[neighbour]
                 depth = plane[plane > 0].mean()
-                ends.append(np.minimum(plane, 0) - depth)
-        out[number] = np.maximum.reduce(ends) if ends else -(float(max(out.shape)))
+                # One slice further it goes on falling as it did.
+                ends.append(np.minimum(plane, 0) - (2 * abs(step) - 1) * depth)
+        out[number] = np.maximum.reduce(ends) if ends else -float(max(out.shape))
     return out

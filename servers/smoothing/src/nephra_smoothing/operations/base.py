@@ -33,34 +33,37 @@ class Base(Parameters):
     """
 
     structures: list[str] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=256,
         description="Names or groups of structures to take; all that the mask has if left out.",
     )
     smoothing_mm: float | None = Field(
-        None,
+        default=None,
         ge=0,
         le=10,
         description="Standard deviation of the blur; left out, nine tenths of a voxel (tubes 0.8).",
     )
     decimation_error_mm: float = Field(
-        0.1,
+        default=0.1,
         ge=0,
         le=5,
         description="How far simplifying may move the surface; 0 keeps all triangles.",
     )
     max_triangles_per_label: int = Field(
-        400_000,
+        default=400_000,
         ge=100,
         le=10_000_000,
         description="More triangles than this are simplified away, whatever the error.",
     )
     min_volume_mm3: float = Field(
-        0, ge=0, le=1e6, description="Islands of a structure below this volume are left out."
+        default=0,
+        ge=0,
+        le=1e6,
+        description="Islands of a structure below this volume are left out.",
     )
     space: WorldSpace = Field(
-        "LPS", description="Axes of the OBJ, in mm. GLB is always in metres with Y up."
+        default="LPS", description="Axes of the OBJ, in mm. GLB is always in metres with Y up."
     )
 
 
@@ -125,8 +128,9 @@ def _wanted(labels: LabelMap, structures: list[str] | None) -> tuple[list[int], 
 
 
 def _numbers(name: str) -> set[int]:
+    """Those of the group of that name, and the structure of that name: `kidney` is both."""
     number = names.numbers().get(name)
-    return {number} if number is not None else set(names.group(name))
+    return {*names.group(name), *(() if number is None else (number,))}
 
 
 def _nothing(found: str) -> StructureMissing:
