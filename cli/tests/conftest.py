@@ -35,11 +35,13 @@ class Up:
     process: subprocess.Popen[str]
 
 
-def start_up(data: Path, state: Path) -> Up:
+TOYS = [sys.executable, str(Path(__file__).with_name("toy_services.py"))]
+
+
+def start_up(nephra: list[str], data: Path, state: Path) -> Up:
     """Start `nephra up --json` and wait until it says that it is ready."""
-    command = [sys.executable, "-m", "nephra_cli", "up", "--json", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--data", str(data), "--state", str(state)],
+        [*nephra, "up", "--json", "--port", "0", "--data", str(data), "--state", str(state)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -61,8 +63,8 @@ def end(up: Up) -> int:
 
 @pytest.fixture
 def own_up(tmp_path: Path) -> Iterator[Up]:
-    """A nephra of one test's own, to be ill-treated."""
-    started = start_up(tmp_path / "data", tmp_path / "state")
+    """A nephra of toy services, one test's own, to be ill-treated."""
+    started = start_up(TOYS, tmp_path / "data", tmp_path / "state")
     yield started
     end(started)
 
@@ -71,7 +73,7 @@ def own_up(tmp_path: Path) -> Iterator[Up]:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A nephra that is up for all tests of the session."""
     home = tmp_path_factory.mktemp("up")
-    started = start_up(home / "data", home / "state")
+    started = start_up([sys.executable, "-m", "nephra_cli"], home / "data", home / "state")
     yield started
     end(started)
 
