@@ -36,7 +36,7 @@ def _run(step: str, name: str, options: argparse.Namespace, real: RealCt | None)
     else:
         from nephra_phantom.bundles.evaluation import evaluate
 
-        evaluate(task, options.bundles, real, options.grids, options.threads)
+        evaluate(task, options.bundles, real, options.grids, options.cases, options.threads)
 
 
 def _real(folder: Path | None) -> RealCt | None:
@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=28.0, help="training time per task")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--cases", type=int, default=8, help="unseen phantoms to measure on")
     parser.add_argument(
         "--grids", nargs="+", default=["small", "large"], help="presets to measure on"
     )

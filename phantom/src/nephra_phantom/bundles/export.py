@@ -93,7 +93,7 @@ def _measured_on(measured: dict[str, Any]) -> str:
     if not measured:
         return "Not measured yet."
     counts = [
-        f"{max(row['n'] for row in rows.values())} unseen phantoms on the {grid} grid"
+        f"{max(int(row['n']) for row in rows.values())} unseen phantoms on the {grid} grid"
         for grid, rows in measured.items()
         if grid != "real"
     ]
