@@ -53,7 +53,7 @@ def enlarge(x: Array, w: Weights, name: str) -> Array:
     kernel, bias = w[f"{name}.weight"], w[f"{name}.bias"]
     made = np.einsum("cabz,cdijk->daibjzk", x, kernel)
     shape = [n * k for n, k in zip(x.shape[1:], kernel.shape[2:], strict=True)]
-    return made.reshape(kernel.shape[1], *shape) + bias[:, None, None, None]
+    return np.asarray(made.reshape(kernel.shape[1], *shape) + bias[:, None, None, None])
 
 
 def pool(x: Array, window: Triple) -> Array:

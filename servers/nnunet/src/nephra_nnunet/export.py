@@ -96,11 +96,32 @@ def _interpolate(
     to: tuple[slice, ...],
     source: tuple[slice, ...],
 ) -> NDArray[np.float32]:
-    """(heads, block) from the coarse samples around it: one small product per axis."""
-    first, second, third = (
-        np.ascontiguousarray(m[t, s]) for m, t, s in zip(back.matrices, to, source, strict=True)
-    )
-    made = np.matmul(second, logits @ third.T)
-    heads, _, rows, columns = made.shape
-    flat: NDArray[np.float32] = np.matmul(first, made.reshape(heads, -1, rows * columns))
-    return flat.reshape(heads, first.shape[0], rows, columns)
+    """(heads, block) from the coarse samples around it, axis by axis."""
+    made = logits
+    # The last axis first: it is contiguous, and gathering along it is the dearest.
+    for axis in (2, 1, 0):
+        made = _along(made, axis + 1, back.matrices[axis][to[axis], source[axis]])
+    return made
+
+
+def _along(values: NDArray[np.float32], axis: int, way: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Resample one axis. Linear ways have two entries per row: two gathers, no product.
+
+    Blocks are too small for threaded matrix products, which lose more by waiting for each
+    other than they gain.
+    """
+    rows = np.arange(way.shape[0])
+    low = (way != 0).argmax(axis=1)
+    high = np.minimum(low + 1, way.shape[1] - 1)
+    if np.count_nonzero(way) > np.count_nonzero(way[rows, low]) + np.count_nonzero(
+        way[rows, high] * (high > low)
+    ):
+        product = np.tensordot(values, way.T, axes=(axis, 0))
+        return np.asarray(np.moveaxis(product, -1, axis), dtype=np.float32)
+    shape = [1] * values.ndim
+    shape[axis] = rows.size
+    made: NDArray[np.float32] = np.take(values, low, axis=axis)
+    if (high > low).any():
+        share = (way[rows, high] * (high > low)).reshape(shape)
+        made += share * (np.take(values, high, axis=axis) - made)
+    return made

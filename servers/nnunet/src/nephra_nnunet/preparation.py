@@ -232,7 +232,9 @@ def _in_plane(
     slab: NDArray[np.float32], rows: NDArray[np.float32], columns: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     if not _is_identity(columns):
-        slab = slab @ columns.T
+        # One product of two matrices, not one for each slice.
+        depth, height, width = slab.shape
+        slab = (slab.reshape(-1, width) @ columns.T).reshape(depth, height, -1)
     return slab if _is_identity(rows) else np.matmul(rows, slab)
 
 

@@ -114,5 +114,5 @@ def _intact(path: Path, header: NiftiHeader, array: NDArray[Any]) -> bool:
         return False
     with gzip.open(path, "rb") as stream:
         head = stream.read(header.data_offset)
-    whole = zlib.crc32(memoryview(np.ascontiguousarray(array)).cast("B"), zlib.crc32(head))
+    whole = zlib.crc32(np.ascontiguousarray(array).data.cast("B"), zlib.crc32(head))
     return whole == int(checksum)

@@ -87,7 +87,7 @@ def gaussian(patch: Triple) -> NDArray[np.float32]:
     smooth = ndimage.gaussian_filter(peak, [n * _SIGMA for n in patch], mode="constant")
     half = (smooth / smooth.max() * _PEAK).astype(np.float16)
     half[half == 0] = half[half > 0].min()
-    weight = half.astype(np.float32)
+    weight: NDArray[np.float32] = half.astype(np.float32)
     weight.flags.writeable = False
     return weight
 
@@ -95,7 +95,7 @@ def gaussian(patch: Triple) -> NDArray[np.float32]:
 def _mirrored(
     network: Network, tile: NDArray[np.float32], axes: Sequence[int]
 ) -> NDArray[np.float32]:
-    once = network.infer(tile)
+    once: NDArray[np.float32] = network.infer(tile)
     if not axes:
         return once
     total: NDArray[np.float32] = once.copy()
@@ -103,8 +103,7 @@ def _mirrored(
     for flip in flips:
         spatial = tuple(a + 1 for a in flip)
         total += np.flip(network.infer(np.flip(tile, spatial)), spatial)
-    total /= np.float32(len(flips) + 1)
-    return total
+    return np.asarray(total / np.float32(len(flips) + 1), dtype=np.float32)
 
 
 def _pad(
