@@ -26,6 +26,7 @@ class Gates:
         max_side_angle_deg: the same, where the bridge meets the side of another tube.
         min_calibre_ratio: smallest ratio of the narrower to the wider radius.
         min_support_mm: shortest tube behind an end that speaks for its direction.
+        min_side_support_mm: the same, where only one end speaks for a bridge.
     """
 
     max_gap_mm: float
@@ -33,6 +34,7 @@ class Gates:
     max_side_angle_deg: float
     min_calibre_ratio: float
     min_support_mm: float
+    min_side_support_mm: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,8 @@ class Bridge:
 
     Args:
         pieces: the two fragments.
-        ends: indices of the ends used: two, or one where it meets a side.
+        ends: numbers of the tips used: two, or one where it meets a side.
+        index: (3,) the voxel of the tube that it leaves.
         start_mm, stop_mm: (3,) its two ends in the crop's local frame.
         leaving, arriving: (3,) unit directions at start and stop, both from start to stop.
         radii_mm: at start and stop.
@@ -50,6 +53,7 @@ class Bridge:
 
     pieces: tuple[int, int]
     ends: tuple[int, ...]
+    index: NDArray[np.int32]
     start_mm: Vector
     stop_mm: Vector
     leaving: Vector
@@ -87,7 +91,7 @@ def choose(
     chosen: list[Bridge] = []
     left = list(candidates)
     while True:
-        graph = nx.Graph()
+        graph: nx.Graph[int] = nx.Graph()
         graph.add_nodes_from(range(pieces))
         joined = nx.utils.UnionFind(range(pieces))
         for bridge in chosen:
@@ -139,7 +143,8 @@ def _match(a: int, b: int, ends: list[End], gates: Gates) -> Bridge | None:
         return None
     cost = gap_mm * (1 + angle_deg / 45 + facing_deg / 90) + 4 * (1 / ratio - 1)
     return Bridge(
-        (one.piece, other.piece), (a, b), one.tip_mm, other.tip_mm, one.outward, -other.outward,
+        (one.piece, other.piece), (one.number, other.number), one.index,
+        one.tip_mm, other.tip_mm, one.outward, -other.outward,
         (one.radius_mm, other.radius_mm), round(cost, 6),
     )  # fmt: skip
 
@@ -149,21 +154,21 @@ def _end_to_side(fragments: Fragments, ends: list[End], gates: Gates) -> list[Br
         return []
     tree = cKDTree(fragments.points_mm)
     found = []
-    for number, end in enumerate(ends):
-        if end.support_mm < gates.min_support_mm:
+    for end in ends:
+        if end.support_mm < gates.min_side_support_mm:
             continue
         near = np.sort(tree.query_ball_point(end.tip_mm, gates.max_gap_mm))
         others = near[fragments.piece[near] != end.piece] if near.size else near
         for piece in np.unique(fragments.piece[others]).tolist():
             there = others[fragments.piece[others] == piece]
-            bridge = _landing(number, end, piece, fragments, there, gates)
+            bridge = _landing(end, piece, fragments, there, gates)
             if bridge is not None:
                 found.append(bridge)
     return found
 
 
 def _landing(
-    number: int, end: End, piece: int, fragments: Fragments, voxels: NDArray[np.intp], gates: Gates
+    end: End, piece: int, fragments: Fragments, voxels: NDArray[np.intp], gates: Gates
 ) -> Bridge | None:
     """The bridge from an end to the wall of another piece, if it keeps to the gates."""
     ways = fragments.points_mm[voxels] - end.tip_mm
@@ -182,7 +187,7 @@ def _landing(
         return None
     direction = ways[best] / max(gap_mm, 1e-9)
     return Bridge(
-        (end.piece, piece), (number,), end.tip_mm, target, end.outward, direction,
+        (end.piece, piece), (end.number,), end.index, end.tip_mm, target, end.outward, direction,
         (end.radius_mm, end.radius_mm), round(float(costs[best]) * 1.3 + 2.0, 6),
     )  # fmt: skip
 

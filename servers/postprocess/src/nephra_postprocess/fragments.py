@@ -42,7 +42,9 @@ class Fragments:
 
     def volumes_mm3(self) -> NDArray[np.float64]:
         """(pieces,) volume of each."""
-        return np.bincount(self.piece, minlength=self.count) * self.voxel_mm3
+        return np.asarray(
+            np.bincount(self.piece, minlength=self.count) * self.voxel_mm3, np.float64
+        )
 
     def farthest(self, distance_mm: NDArray[np.float64]) -> NDArray[np.intp]:
         """(pieces,) the voxel of each piece with the largest distance; the first of equals."""
@@ -54,7 +56,7 @@ class Fragments:
         """(N,) length of the shortest way through the piece to its source voxel."""
         found = dijkstra(self.graph, directed=False, indices=sources, min_only=True)
         # Sums along different ways differ in their last bits; equal must be equal.
-        return np.round(np.asarray(found, dtype=np.float64), 6)
+        return np.asarray(np.round(found, 6), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import cc3d
 import edt
@@ -40,7 +41,7 @@ class Margins:
     @property
     def largest_mm(self) -> float:
         """The farthest reach."""
-        return max(vars(self).values())
+        return float(max(vars(self).values()))
 
     def around(self, side: str) -> NDArray[np.float64]:
         """(3, 2) reach towards lower and higher world x, y, z, in mm."""
@@ -71,38 +72,67 @@ class Space:
     to_grid: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Coarse:
+    """A crop on a coarse grid along the patient's axes.
+
+    Args:
+        voxels: (X, Y, Z) labels.
+        to_grid: (4, 4) mm in the crop's local frame → indices.
+        step_mm: of the grid.
+    """
+
+    voxels: NDArray[np.uint8]
+    to_grid: NDArray[np.float64]
+    step_mm: float
+
+    @classmethod
+    def of(cls, crop: LabelMap, step_mm: float) -> Self:
+        """A crop (axes along right, front, head) by nearest neighbour."""
+        frame = local_frame(crop)
+        last = np.array(crop.shape) - 1
+        unit = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, 8).T
+        corners_mm = (unit * last) @ frame[:3, :3].T
+        low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
+        shape = np.ceil(np.round((high - low) / step_mm, 6)).astype(int) + 1
+        grid = np.diag([step_mm, step_mm, step_mm, 1.0])
+        grid[:3, 3] = np.round(low, 9)
+        empty = Volume(np.broadcast_to(np.zeros(1, np.uint8), tuple(shape)), grid)
+        voxels = regrid(LabelMap(crop.voxels, frame), empty).voxels
+        return cls(voxels, np.linalg.inv(grid), step_mm)
+
+
 def perirenal_space(
-    crop: LabelMap, side: str, margins: Margins, grid_mm: float, midline_mm: float | None
+    coarse: Coarse, side: str, margins: Margins, midline_mm: float | None
 ) -> Space | None:
     """The space around one kidney, its tumour and its cysts.
 
     Args:
-        crop: kidneys with sides, axes along right, front, head; room for the margins around.
+        coarse: kidneys with sides, and room for the margins around.
         side: `right` or `left`.
         margins: its reach.
-        grid_mm: step of the coarse grid.
         midline_mm: x in the crop's local frame that the space does not cross.
 
     Returns:
         The space, or None if there is no kidney on that side.
     """
-    coarse, to_grid = _coarse(crop, grid_mm)
-    kidney = coarse == SIDES[side]
+    voxels, grid_mm = coarse.voxels, coarse.step_mm
+    kidney = voxels == SIDES[side]
     if not kidney.any():
         return None
-    seeds = kidney | _own_lesions(coarse, kidney, side)
+    seeds = kidney | _own_lesions(voxels, kidney, side)
     reach = margins.around(side)
     half = reach.sum(axis=1) / 2
     offset = np.rint((reach[:, 1] - reach[:, 0]) / 2 / grid_mm).astype(int)
     distance = edt.edt(~_moved(seeds, offset), anisotropy=tuple(grid_mm / half))
     depth = np.asarray(1.0 - distance, dtype=np.float32)
     if midline_mm is not None:
-        x_mm = np.arange(depth.shape[0]) * grid_mm + np.linalg.inv(to_grid)[0, 3]
+        x_mm = np.arange(depth.shape[0]) * grid_mm + np.linalg.inv(coarse.to_grid)[0, 3]
         depth[(x_mm < midline_mm) if side == "right" else (x_mm > midline_mm)] = -1.0
-    solid = (coarse != 0) & (coarse != names.PERIRENAL_FAT) & ~seeds
+    solid = (voxels != 0) & (voxels != names.PERIRENAL_FAT) & ~seeds
     open_space = (depth > 0) & ~solid
     depth[~_reached(open_space, seeds)] = -1.0
-    return Space(depth, to_grid)
+    return Space(depth, coarse.to_grid)
 
 
 def fill(space: Space, crop: LabelMap) -> NDArray[np.bool_]:
@@ -112,21 +142,6 @@ def fill(space: Space, crop: LabelMap) -> NDArray[np.bool_]:
         space.depth, matrix[:3, :3], matrix[:3, 3], crop.shape, np.float32, order=1, cval=-1.0
     )
     return np.asarray(depth > 0)
-
-
-def _coarse(crop: LabelMap, grid_mm: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The crop by nearest neighbour on a grid along the patient's axes, and its (4, 4)."""
-    frame = local_frame(crop)
-    last = np.array(crop.shape) - 1
-    unit = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, 8).T
-    corners_mm = (unit * last) @ frame[:3, :3].T
-    low, high = corners_mm.min(axis=0), corners_mm.max(axis=0)
-    shape = np.ceil(np.round((high - low) / grid_mm, 6)).astype(int) + 1
-    grid = np.diag([grid_mm, grid_mm, grid_mm, 1.0])
-    grid[:3, 3] = np.round(low, 9)
-    empty = Volume(np.broadcast_to(np.zeros(1, np.uint8), tuple(shape)), grid)
-    coarse = regrid(LabelMap(crop.voxels, frame), empty)
-    return coarse.voxels, np.linalg.inv(grid)
 
 
 def _own_lesions(

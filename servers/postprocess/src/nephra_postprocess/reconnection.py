@@ -30,21 +30,38 @@ _REPORTED = 100
 class TubeParameters(Parameters):
     """What joining tubes is told, whatever the tubes are."""
 
-    max_gap_mm: float = Field(20.0, gt=0, le=60, description="Longest gap that is closed.")
+    max_gap_mm: float = Field(default=20.0, gt=0, le=60, description="Longest gap that is closed.")
     max_angle_deg: float = Field(
-        45.0, gt=0, le=90, description="Largest bend between an end's direction and its bridge."
+        default=45.0,
+        gt=0,
+        le=90,
+        description="Largest bend between an end's direction and its bridge.",
     )
     max_side_angle_deg: float = Field(
-        30.0, gt=0, le=90, description="The same, where a bridge meets the side of another tube."
+        default=30.0,
+        gt=0,
+        le=90,
+        description="The same, where a bridge meets the side of another tube.",
     )
     min_calibre_ratio: float = Field(
-        0.4, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
+        default=0.4, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
     )
     min_support_mm: float = Field(
-        5.0, ge=0, le=50, description="Shortest tube behind an end that speaks for a direction."
+        default=5.0,
+        ge=0,
+        le=50,
+        description="Shortest tube behind an end that speaks for a direction.",
+    )
+    min_side_support_mm: float = Field(
+        default=20.0,
+        ge=0,
+        le=100,
+        description="The same, where a bridge meets the side of another tube.",
     )
     min_fragment_volume_mm3: float = Field(
-        30.0, ge=0, description="Pieces below this volume are taken for noise and left alone."
+        default=30.0,
+        ge=0,
+        description="Pieces below this volume are taken for noise and left alone.",
     )
 
     def gates(self) -> Gates:
@@ -55,6 +72,7 @@ class TubeParameters(Parameters):
             self.max_side_angle_deg,
             self.min_calibre_ratio,
             self.min_support_mm,
+            self.min_side_support_mm,
         )
 
 
@@ -105,7 +123,7 @@ def reconnect(
     canvas = _Canvas(crop, target[box], tree)
     chosen = choose(fragments.count, candidates, canvas.passable)
     progress.advance(0.8, f"drawing the bridges of {tree.name}")
-    bridges = [canvas.paint(b, ends) for b in chosen]
+    bridges = [canvas.paint(b) for b in chosen]
     alone = _alone(fragments, ends, candidates, chosen, crop, tree)
     return Reconnection(bridges, alone + _alone_small(small, crop, tree))
 
@@ -133,12 +151,12 @@ class _Canvas:
         blocked = ~self.open[self.crop.voxels[tuple(index.T)]]
         return bool(blocked.mean() <= _BLOCKED_SHARE)
 
-    def paint(self, bridge: Bridge, ends: list[End]) -> dict[str, Any]:
+    def paint(self, bridge: Bridge) -> dict[str, Any]:
         """Draw a bridge with its first end's label; gives its line of the report."""
         path = path_mm(bridge, self.step_mm)
         box, inside = draw(path, bridge.radii_mm, self.linear, self.crop.shape)
         new = inside & self.soft[self.crop.voxels[box]]
-        label = self.crop.voxels[tuple(ends[bridge.ends[0]].index)]
+        label = self.crop.voxels[tuple(bridge.index)]
         self.target[box][new] = label
         lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
         return {

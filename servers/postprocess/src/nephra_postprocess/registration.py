@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import edt
 import numpy as np
@@ -78,9 +79,14 @@ def fit_common(pairs: list[tuple[Affine, Points]]) -> Affine:
     return common
 
 
-def apply(affine: Affine, points: Points) -> Points:
+def apply(affine: Affine, points: NDArray[Any]) -> Points:
     """(..., 3) points in mm through a (4, 4)."""
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
+
+
+def inverse(affine: Affine) -> Affine:
+    """The (4, 4) that leads back."""
+    return np.asarray(np.linalg.inv(affine), dtype=np.float64)
 
 
 @dataclass(frozen=True)

@@ -14,5 +14,5 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NEPHRA_", frozen=True, extra="ignore")
 
     max_voxels: int = Field(
-        MAX_VOXELS, gt=0, description="Voxels of the largest mask that is read."
+        default=MAX_VOXELS, gt=0, description="Voxels of the largest mask that is read."
     )

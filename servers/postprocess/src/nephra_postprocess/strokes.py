@@ -47,7 +47,7 @@ def draw(
         A box of the crop, and in it the tube's voxels; the path's own are always among them,
         so that a tube thinner than a voxel is not interrupted.
     """
-    inverse = np.linalg.inv(linear)
+    inverse: NDArray[np.float64] = np.asarray(np.linalg.inv(linear), dtype=np.float64)
     reach = max(radii_mm) * np.linalg.norm(inverse, axis=1) + 1
     voxels = path @ inverse.T
     low = np.maximum(np.floor(voxels.min(axis=0) - reach), 0).astype(int)

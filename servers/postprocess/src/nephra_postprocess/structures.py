@@ -39,10 +39,9 @@ def tree(name: str) -> Tree:
         return Tree(name, tuple(n for n in names.group(name) if n not in _APART))
     number = names.numbers().get(name)
     if number not in vessels:
-        allowed = ", ".join(["artery", "vein", "aorta", "inferior_vena_cava"])
         raise RequestInvalid(
             f"'structures' names '{name}', which is no vessel.",
-            f"Use {allowed}, or another artery or vein that GET /labels lists.",
+            "Use artery, vein, aorta, inferior_vena_cava or another vessel of GET /labels.",
             strangers=[name],
         )
     return Tree(name, (number,))

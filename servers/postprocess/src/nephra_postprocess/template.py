@@ -97,15 +97,15 @@ def carry(patient: LabelMap, template: LabelMap, sample_mm: float) -> Carried:
     sides = [s for s in SIDES if s in fixed and s in moving]
     pushes = {s: registration.fit_affine(moving[s], fixed[s]) for s in sides}
     common = registration.fit_common([(pushes[s], moving[s]) for s in sides])
-    steps = [max(1, int(sample_mm / s + 1e-6)) for s in patient.spacing_mm]
+    steps = [max(1, round(sample_mm / s)) for s in patient.spacing_mm]
     blocks = [
         max(1, round(_LATTICE_MM / (s * n))) for s, n in zip(patient.spacing_mm, steps, strict=True)
     ]
     lattice, kidneys = _lattice(patient, steps, blocks, sides)
     warp = registration.blend(
         kidneys,
-        {s: np.linalg.inv(a) for s, a in pushes.items()},
-        np.linalg.inv(common),
+        {s: registration.inverse(a) for s, a in pushes.items()},
+        registration.inverse(common),
         lattice,
     )
     sampled = _look_up(template, warp, patient, steps, blocks)
@@ -176,7 +176,7 @@ def _look_up(
 ) -> NDArray[np.uint8]:
     """The template's labels at every `steps`-th voxel of the patient's grid."""
     shape = tuple(-(-n // s) for n, s in zip(patient.shape, steps, strict=True))
-    back = np.linalg.inv(template.affine)
+    back = registration.inverse(template.affine)
     index_map = registration.apply(back, warp.template_mm).astype(np.float32)
     matrix = [1 / b for b in blocks]
     inside = np.ones(shape, dtype=bool)
@@ -187,10 +187,10 @@ def _look_up(
             order=1, mode="nearest",
         )  # fmt: skip
         # Six decimals: a tie must fall the same way however the last bit is.
-        whole = np.floor(np.round(fine, 4) + 0.5).astype(np.int16)
+        whole = np.floor(np.round(fine, 4) + 0.5).astype(np.int32)
         inside &= (whole >= 0) & (whole < template.shape[axis])
         index.append(np.clip(whole, 0, template.shape[axis] - 1))
-    found = template.voxels[tuple(index)].astype(np.uint8)
+    found: NDArray[np.uint8] = template.voxels[tuple(index)].astype(np.uint8)
     found[~inside] = 0
     return found
 

@@ -27,24 +27,32 @@ class End:
     """One end of a tube.
 
     Args:
+        number: of the tip; two readings of one tip bear the same.
         piece: the fragment that it belongs to.
         tip_mm: (3,) middle of the cut, in the crop's local frame.
         outward: (3,) unit direction in which the tube would go on.
         radius_mm: of the circle with the area of its cross-section.
         support_mm: length of tube behind the tip up to its branching or other end.
         index: (3,) a voxel of the tube at the tip.
+        close: read from the last few millimetres alone; else from several radii behind.
     """
 
+    number: int
     piece: int
     tip_mm: NDArray[np.float64]
     outward: NDArray[np.float64]
     radius_mm: float
     support_mm: float
     index: NDArray[np.int32]
+    close: bool
 
 
 def find_ends(fragments: Fragments) -> list[End]:
-    """All ends of all pieces, ordered by piece."""
+    """All ends of all pieces, each read twice: near its tip, and along several radii behind.
+
+    A blunt end of a wide tube shows its direction only from some way behind; a horn that a
+    network has left of a tapering tube only near its tip.
+    """
     if fragments.count == 0:
         return []
     some = np.unique(fragments.piece, return_index=True)[1]
@@ -52,13 +60,17 @@ def find_ends(fragments: Fragments) -> list[End]:
     from_root = fragments.distances_mm(roots)
     from_far = fragments.distances_mm(fragments.farthest(from_root))
     branches = find_branches(fragments, from_root)
-    ends = [_end(fragments, b.tip, from_root, b.voxels, b.support_mm) for b in branches]
-    for piece, root in enumerate(roots):
+    tips = [(b.tip, from_root, b.voxels, b.support_mm) for b in branches]
+    for piece, root in enumerate(roots.tolist()):
         own = [b for b in branches if b.piece == piece]
         support_mm = min((b.start_mm for b in own if b.start_mm > 0), default=from_root[own[0].tip])
-        voxels = np.flatnonzero(fragments.piece == piece)
-        ends.append(_end(fragments, int(root), from_far, voxels, float(support_mm)))
-    return sorted(ends, key=lambda e: (e.piece, *e.index.tolist()))
+        tips.append((root, from_far, np.flatnonzero(fragments.piece == piece), float(support_mm)))
+    tips.sort(key=lambda t: (int(fragments.piece[t[0]]), t[0]))
+    return [
+        _end(fragments, number, tip, distance, branch, support, close)
+        for number, (tip, distance, branch, support) in enumerate(tips)
+        for close in (False, True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -195,7 +207,7 @@ def _levels(fragments: Fragments, from_root_mm: NDArray[np.float64]) -> _Levels:
         node,
         height,
         layer_mm,
-        sizes * fragments.voxel_mm3 / layer_mm,
+        np.asarray(sizes * fragments.voxel_mm3 / layer_mm, dtype=np.float64),
         above,
         np.argsort(node, kind="stable"),
         np.concatenate([[0], np.cumsum(sizes)]),
@@ -217,20 +229,22 @@ def _finish(fragments: Fragments, levels: _Levels, branch: _Growing, start_mm: f
 
 def _end(
     fragments: Fragments,
+    number: int,
     tip: int,
     distance_mm: NDArray[np.float64],
     branch: NDArray[np.intp],
     support_mm: float,
+    close: bool,
 ) -> End:
     """Fit an axis to the cross-sections behind a tip, and cut it where the volume ends."""
     behind = distance_mm[tip] - distance_mm[branch]
     points = fragments.points_mm[branch] - fragments.points_mm[tip]
     layer_mm = max(_MIN_LAYER_MM, 1.25 * fragments.step_mm)
-    first = (
-        (behind >= 0) & (behind < 6 * layer_mm) & ((points**2).sum(axis=1) < (8 * layer_mm) ** 2)
-    )
-    rough_mm = np.sqrt(max(first.sum(), 1) * fragments.voxel_mm3 / (6 * layer_mm) / np.pi)
-    reach_mm = float(np.clip(4 * rough_mm, 4 * layer_mm, 30.0))
+    layers, radii = (3, 2) if close else (6, 4)
+    first = behind < layers * layer_mm
+    first &= (behind >= 0) & ((points**2).sum(axis=1) < (1.5 * layers * layer_mm) ** 2)
+    area_mm2 = max(first.sum(), 1) * fragments.voxel_mm3 / (layers * layer_mm)
+    reach_mm = float(np.clip(radii * np.sqrt(area_mm2 / np.pi), 4 * layer_mm, 30.0))
     near = (behind >= 0) & (behind < reach_mm) & ((points**2).sum(axis=1) < (1.5 * reach_mm) ** 2)
     behind, points = behind[near], points[near]
     anchor, outward = _axis(behind, points, layer_mm)
@@ -240,12 +254,14 @@ def _end(
     area_mm2 = max(column.sum(), 1) * fragments.voxel_mm3 / length_mm
     beyond_mm = float((along > 0).sum()) * fragments.voxel_mm3 / area_mm2
     return End(
+        number,
         int(fragments.piece[tip]),
         fragments.points_mm[tip] + anchor + outward * beyond_mm,
         outward,
         float(np.sqrt(area_mm2 / np.pi)),
         support_mm,
         fragments.indices[tip],
+        close,
     )
 
 
@@ -258,10 +274,10 @@ def _axis(
     """
     level = np.floor(behind_mm / layer_mm).astype(int)
     sizes = np.bincount(level)
-    centres = np.stack([np.bincount(level, p) for p in points.T], axis=1)[sizes > 0]
+    sums = np.stack([np.bincount(level, p) for p in points.T], axis=1)[sizes > 0]
     heights = np.flatnonzero(sizes)
     sizes = sizes[heights]
-    centres = centres / sizes[:, None]
+    centres: NDArray[np.float64] = np.asarray(sums / sizes[:, None], dtype=np.float64)
     whole = sizes >= 0.7 * np.median(sizes)
     if whole.sum() < 2:
         whole[:] = True

@@ -28,13 +28,15 @@ class Fat(Parameters):
     `image_path` only voxels of fat density are taken; without, it is an estimate.
     """
 
-    lateral_mm: float = Field(9.0, gt=0, le=60, description="Reach away from the midline.")
-    medial_mm: float = Field(9.0, gt=0, le=60, description="Reach towards the midline.")
-    anterior_mm: float = Field(7.0, gt=0, le=60, description="Reach to the front.")
-    posterior_mm: float = Field(15.0, gt=0, le=60, description="Reach to the back.")
-    superior_mm: float = Field(10.0, gt=0, le=60, description="Reach towards the head.")
-    inferior_mm: float = Field(20.0, gt=0, le=60, description="Reach towards the feet.")
-    grid_mm: float = Field(2.0, ge=0.5, le=4, description="Step of the grid it is drawn on.")
+    lateral_mm: float = Field(default=9.0, gt=0, le=60, description="Reach away from the midline.")
+    medial_mm: float = Field(default=9.0, gt=0, le=60, description="Reach towards the midline.")
+    anterior_mm: float = Field(default=7.0, gt=0, le=60, description="Reach to the front.")
+    posterior_mm: float = Field(default=15.0, gt=0, le=60, description="Reach to the back.")
+    superior_mm: float = Field(default=10.0, gt=0, le=60, description="Reach towards the head.")
+    inferior_mm: float = Field(default=20.0, gt=0, le=60, description="Reach towards the feet.")
+    grid_mm: float = Field(
+        default=2.0, ge=0.5, le=4, description="Step of the grid it is drawn on."
+    )
 
 
 def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: Progress) -> Outcome:
@@ -60,9 +62,10 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
     fatty = None if image is None else _fat_density(canonical_volume(image), crop)
     progress.advance(0.2, "drawing the perirenal space")
     added, view = stored_copy(labels)
+    coarse = perirenal.Coarse.of(crop, parameters.grid_mm)
     volumes_ml: dict[str, float] = {}
     for number, side in enumerate(perirenal.SIDES):
-        space = perirenal.perirenal_space(crop, side, margins, parameters.grid_mm, midline_mm)
+        space = perirenal.perirenal_space(coarse, side, margins, midline_mm)
         if space is not None:
             here = perirenal.fill(space, crop) & (view[box] == 0)
             if fatty is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from nephra_contract import labels as names
@@ -27,7 +29,7 @@ class Merge(Parameters):
     """
 
     take: list[list[str]] | None = Field(
-        None,
+        default=None,
         description="For each mask, in order, the names of structures or groups that are taken "
         "from it; '*' takes all that is in it. Without, everything is taken from every mask.",
     )
@@ -68,13 +70,13 @@ def _wanted(take: list[list[str]] | None, count: int) -> list[tuple[int, ...] | 
     return [None if EVERYTHING in taken else numbers_of(taken, "take") for taken in take]
 
 
-def _only(labels: LabelMap, numbers: tuple[int, ...] | None) -> np.ndarray:
+def _only(labels: LabelMap, numbers: tuple[int, ...] | None) -> NDArray[Any]:
     """The voxels of some labels; a view where all are wanted."""
     if numbers is None:
         return labels.voxels
     kept = np.zeros(max(names.table()) + 1, dtype=np.uint8)
     kept[list(numbers)] = numbers
-    return kept[labels.voxels]
+    return np.asarray(kept[labels.voxels])
 
 
 OPERATION = Operation(

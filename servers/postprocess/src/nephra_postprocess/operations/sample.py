@@ -24,7 +24,7 @@ class Sample(Parameters):
     """
 
     grid_mm: float = Field(
-        1.5, ge=0.5, le=5, description="The template is looked up on about this grid."
+        default=1.5, ge=0.5, le=5, description="The template is looked up on about this grid."
     )
 
 

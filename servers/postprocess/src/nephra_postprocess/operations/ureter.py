@@ -25,9 +25,9 @@ class Ureter(TubeParameters):
     calibre changes more. Bridges run through background, fat and organs only.
     """
 
-    max_gap_mm: float = Field(30.0, gt=0, le=80, description="Longest gap that is closed.")
+    max_gap_mm: float = Field(default=30.0, gt=0, le=80, description="Longest gap that is closed.")
     min_calibre_ratio: float = Field(
-        0.25, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
+        default=0.25, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
     )
 
 

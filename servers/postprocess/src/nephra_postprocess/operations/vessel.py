@@ -23,7 +23,7 @@ class Vessel(TubeParameters):
     """
 
     structures: list[str] = Field(
-        ["artery"],
+        default=["artery"],
         min_length=1,
         max_length=20,
         description="What is joined: 'artery' and 'vein' are the whole systemic trees; "
