@@ -106,11 +106,11 @@ def running(settings: GatewaySettings) -> Iterator[str]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        assert listening.wait(30)
+        assert listening.wait(60)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def gateway(settings: GatewaySettings) -> Iterator[httpx.Client]:
     with (
         running(settings) as url,
         httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+            base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
         ) as client,
     ):
         yield client

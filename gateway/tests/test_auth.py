@@ -74,7 +74,7 @@ def test_no_file_keeps_the_gateway_down(tmp_path: Path) -> None:
 )
 def test_everything_needs_a_token(gateway: httpx.Client, method: str, path: str) -> None:
     """Without one nothing is told, not even what exists."""
-    with httpx.Client(base_url=gateway.base_url) as stranger:
+    with httpx.Client(base_url=gateway.base_url, timeout=60) as stranger:
         answer = stranger.request(method, path)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="nephra"'
@@ -92,7 +92,7 @@ def test_a_wrong_token_is_said_to_be_wrong(gateway: httpx.Client) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
 def test_health_and_documentation_are_open(gateway: httpx.Client, path: str) -> None:
     """Probes have no tokens; the documentation names no patient."""
-    with httpx.Client(base_url=gateway.base_url) as stranger:
+    with httpx.Client(base_url=gateway.base_url, timeout=60) as stranger:
         assert stranger.get(path).status_code == 200
 
 
@@ -103,7 +103,7 @@ def test_the_log_has_one_line_and_no_token(
     caplog.set_level("INFO", logger="nephra")
     with start(settings.model_copy(update={"auth": "none"})) as url:
         body = {"mask_path": "gone.nii.gz"}
-        assert httpx.post(f"{url}/smoothing/base", json=body, timeout=30).status_code == 404
+        assert httpx.post(f"{url}/smoothing/base", json=body, timeout=60).status_code == 404
     lines = [vars(r)["nephra_members"] for r in caplog.records if r.getMessage() == "request"]
     (line,) = [m for m in lines if m["path"] == "/smoothing/base"]
     assert line.pop("duration_ms") > 0

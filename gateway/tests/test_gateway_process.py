@@ -57,12 +57,12 @@ def test_the_gateway_listens_on_loopback_and_ends_when_told(tokens_file: Path) -
         assert line["message"] == "listening"
         assert _listening(process.pid) == {"0100007F"}
         url = f"http://{line['host']}:{line['port']}"
-        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/labels", trust_env=False).status_code == 401
+        assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
+        assert httpx.get(f"{url}/labels", trust_env=False, timeout=60).status_code == 401
         process.send_signal(signal.SIGTERM)
         for text in process.stderr:
             assert json.loads(text)["service"] == "gateway"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_the_gateway_does_not_start_without_its_settings(environment: dict[str, 
         line = json.loads(process.stderr.read())
         assert line["message"] == "cannot start"
         assert "NEPHRA_" in line["why"] or "predictors" in line["why"] or "auth" in line["why"]
-        assert process.wait(20) == 2
+        assert process.wait(60) == 2

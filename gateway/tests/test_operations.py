@@ -125,8 +125,8 @@ def test_hanging_up_on_a_stream_cancels(gateway: httpx.Client, data: DataRoot, g
     with gateway.stream("POST", "/inference/tumor", json=TUMOR, headers=NDJSON) as answer:
         lines = answer.iter_lines()
         assert next(lines)
-        assert gates.reached["tumor"].wait(30)
-    assert gates.ended["tumor"].wait(30)
+        assert gates.reached["tumor"].wait(60)
+    assert gates.ended["tumor"].wait(60)
     _become(data, before, gateway)
 
 
@@ -144,8 +144,8 @@ def test_hanging_up_on_a_plain_request_cancels(
             + f"Authorization: {gateway.headers['authorization']}\r\n".encode()
             + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        assert gates.reached["tumor"].wait(30)
-    assert gates.ended["tumor"].wait(30)
+        assert gates.reached["tumor"].wait(60)
+    assert gates.ended["tumor"].wait(60)
     _become(data, before, gateway)
 
 
@@ -155,7 +155,7 @@ def _files(data: DataRoot) -> set[Path]:
 
 def _become(data: DataRoot, before: set[Path], gateway: httpx.Client) -> None:
     """The data root is, or soon is again, as it was."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while _files(data) - {data.root / "results"} != before - {data.root / "results"}:
         assert time.monotonic() < until
         assert gateway.get("/healthz").status_code == 200

@@ -53,7 +53,7 @@ def answering(reply: bytes) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        thread.join(60)
 
 
 def test_a_predictor_that_was_never_up_is_unavailable(
@@ -63,7 +63,7 @@ def test_a_predictor_that_was_never_up_is_unavailable(
     urls = {**open_settings.predictors, "nnunet": f"http://127.0.0.1:{_free_port()}"}
     with (
         start(open_settings.model_copy(update={"predictors": urls})) as url,
-        httpx.Client(base_url=url) as client,
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         for path, body in (
             ("/inference/tumor", {"image_path": "A.nii.gz"}),
@@ -91,7 +91,7 @@ def test_what_a_predictor_offered_is_remembered(
     chosen = ServingSettings(data=data.root)
     with (
         start(open_settings.model_copy(update={"predictors": urls})) as url,
-        httpx.Client(base_url=url, timeout=30) as client,
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         with served("smoothing", toys.smoothing(data), chosen, port=port):
             assert [o["name"] for o in client.get("/operations").json()] == ["smoothing/base"]
@@ -157,7 +157,7 @@ def test_a_predictor_that_takes_too_long_is_timed_out(
     gates.hold("tumor")
     with (
         start(open_settings.model_copy(update={"operation_s": 0.5})) as url,
-        httpx.Client(base_url=url, timeout=30) as client,
+        httpx.Client(base_url=url, timeout=60) as client,
     ):
         answer = client.post("/inference/tumor", json={"image_path": "A.nii.gz"})
     assert answer.status_code == 504

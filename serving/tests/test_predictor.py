@@ -9,11 +9,16 @@ import pytest
 from nephra_contract.paths import DataRoot
 from nephra_serving.testing import served
 
+OFFERED = ("keep", "endless", "linger", "broken")
+
 
 def predict(url: str, model: str, *instances: object, **headers: str) -> httpx.Response:
     """Send instances to a model."""
     return httpx.post(
-        f"{url}/v1/models/{model}:predict", json={"instances": list(instances)}, headers=headers
+        f"{url}/v1/models/{model}:predict",
+        json={"instances": list(instances)},
+        headers=headers,
+        timeout=60,
     )
 
 
@@ -71,6 +76,7 @@ def test_a_bad_body_is_a_problem(url: str, body: bytes, status: int, code: str) 
         f"{url}/v1/models/keep:predict",
         content=body,
         headers={"content-type": "application/json"},
+        timeout=60,
     )
     refused(answer, status, code)
 
@@ -81,6 +87,7 @@ def test_a_charset_does_not_hurt(url: str) -> None:
         f"{url}/v1/models/keep:predict",
         content=b'{"instances": [{"mask_path": "mask.nii.gz"}]}',
         headers={"content-type": "application/json; charset=utf-8"},
+        timeout=60,
     )
     assert answer.status_code == 200
 
@@ -88,7 +95,10 @@ def test_a_charset_does_not_hurt(url: str) -> None:
 def test_another_media_type_is_refused(url: str) -> None:
     """A body that is not JSON by its own words is 415."""
     answer = httpx.post(
-        f"{url}/v1/models/keep:predict", content=b"x", headers={"content-type": "text/plain"}
+        f"{url}/v1/models/keep:predict",
+        content=b"x",
+        headers={"content-type": "text/plain"},
+        timeout=60,
     )
     refused(answer, 415, "media_type_unsupported")
 
@@ -100,8 +110,8 @@ def test_an_unknown_model_is_a_problem(url: str) -> None:
 
 def test_an_unknown_address_is_a_problem(url: str) -> None:
     """So does Starlette's, and 405."""
-    refused(httpx.get(f"{url}/nowhere"), 404, "not_found")
-    refused(httpx.delete(f"{url}/operations"), 405, "method_not_allowed")
+    refused(httpx.get(f"{url}/nowhere", timeout=60), 404, "not_found")
+    refused(httpx.delete(f"{url}/operations", timeout=60), 405, "method_not_allowed")
 
 
 def test_a_defect_shows_nothing_of_itself(
@@ -117,29 +127,29 @@ def test_a_defect_shows_nothing_of_itself(
 
 def test_nothing_can_be_unloaded(url: str) -> None:
     """KServe's repository routes, open to anybody, are not there."""
-    refused(httpx.post(f"{url}/v2/repository/models/keep/unload"), 404, "not_found")
+    refused(httpx.post(f"{url}/v2/repository/models/keep/unload", timeout=60), 404, "not_found")
     assert predict(url, "keep", {"mask_path": "mask.nii.gz"}).status_code == 200
 
 
 def test_the_server_says_what_it_offers(url: str) -> None:
     """Operations, bundles, health and readiness, of the server and of each model."""
-    operations = httpx.get(f"{url}/operations").json()
-    assert [o["name"] for o in operations] == ["toy/keep", "toy/endless", "toy/broken"]
+    operations = httpx.get(f"{url}/operations", timeout=60).json()
+    assert [o["name"] for o in operations] == [f"toy/{n}" for n in OFFERED]
     assert operations[0]["request_schema"]["properties"]["number"]["maximum"] == 215
-    assert httpx.get(f"{url}/bundles").json() == []
-    assert httpx.get(f"{url}/healthz").status_code == 200
-    assert httpx.get(f"{url}/readyz").json() == {"ready": True}
-    assert httpx.get(f"{url}/v1/models/keep").json() == {"name": "keep", "ready": True}
-    refused(httpx.get(f"{url}/v1/models/nothing"), 404, "operation_unknown")
+    assert httpx.get(f"{url}/bundles", timeout=60).json() == []
+    assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+    assert httpx.get(f"{url}/readyz", timeout=60).json() == {"ready": True}
+    assert httpx.get(f"{url}/v1/models/keep", timeout=60).json() == {"name": "keep", "ready": True}
+    refused(httpx.get(f"{url}/v1/models/nothing", timeout=60), 404, "operation_unknown")
 
 
 def test_work_is_counted(url: str) -> None:
     """/metrics counts by operation and outcome."""
     line = 'nephra_requests_total{operation="toy/keep",outcome="%s"}'
-    before = httpx.get(f"{url}/metrics").text
+    before = httpx.get(f"{url}/metrics", timeout=60).text
     predict(url, "keep", {"mask_path": "mask.nii.gz"})
     predict(url, "keep", {"mask_path": "gone.nii.gz"})
-    after = httpx.get(f"{url}/metrics").text
+    after = httpx.get(f"{url}/metrics", timeout=60).text
     for outcome in ("ok", "file_not_found"):
         assert _value(after, line % outcome) == _value(before, line % outcome) + 1
 
@@ -171,7 +181,7 @@ def test_a_request_has_one_line_in_the_log(
 def test_a_request_that_waits_runs_when_the_first_has_ended(url: str, toy: ModuleType) -> None:
     """One at a time: the second is answered after the first one's caller has hung up."""
     with (
-        httpx.Client() as first,
+        httpx.Client(timeout=60) as first,
         first.stream(
             "POST",
             f"{url}/v1/models/endless:predict",
@@ -181,6 +191,6 @@ def test_a_request_that_waits_runs_when_the_first_has_ended(url: str, toy: Modul
     ):
         lines = begun.iter_lines()
         assert next(lines)
-        assert _value(httpx.get(f"{url}/metrics").text, "nephra_requests_running") == 1
+        assert _value(httpx.get(f"{url}/metrics", timeout=60).text, "nephra_requests_running") == 1
     assert predict(url, "keep", {"mask_path": "mask.nii.gz"}).status_code == 200
     assert toy.ENDS == ["cancelled"]

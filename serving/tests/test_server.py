@@ -65,7 +65,7 @@ def listening(pid: int) -> set[str]:
 def test_only_loopback_listens(script: Path, data: DataRoot) -> None:
     """One socket, on 127.0.0.1; KServe's own 0.0.0.0 and its gRPC port are not there."""
     with started(script, data) as (process, url):
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
         assert listening(process.pid) == {"0100007F"}
 
 
@@ -83,15 +83,34 @@ def test_sigterm_cancels_running_work_and_ends(script: Path, data: DataRoot) -> 
             f"{url}/v1/models/endless:predict",
             json={"instances": [{"mask_path": "mask.nii.gz"}]},
             headers={"accept": "application/x-ndjson"},
-            timeout=20,
+            timeout=60,
         ) as answer:
             lines = answer.iter_lines()
             assert json.loads(next(lines))["event"] == "progress"
             process.send_signal(signal.SIGTERM)
             last = [json.loads(line) for line in lines][-1]
         assert last["problem"]["status"] == 503
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
+
+
+def test_a_drained_server_finishes_its_work(script: Path, data: DataRoot) -> None:
+    """With time to drain, what runs at SIGTERM is answered, and the process ends with 0."""
+    go = data.root / "go"
+    with started(script, data, NEPHRA_DRAIN_S="60", TOY_GO=str(go)) as (process, url):
+        with httpx.stream(
+            "POST",
+            f"{url}/v1/models/linger:predict",
+            json={"instances": [{"mask_path": "mask.nii.gz"}]},
+            headers={"accept": "application/x-ndjson"},
+            timeout=60,
+        ) as answer:
+            lines = answer.iter_lines()
+            assert any(json.loads(line)["stage"] == "lingering" for line in lines)
+            process.send_signal(signal.SIGTERM)
+            go.touch()
+            assert [json.loads(line) for line in lines][-1]["event"] == "result"
+        assert process.wait(60) == 0
 
 
 def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
@@ -120,4 +139,4 @@ def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
 def test_arguments_reach_us_and_not_kserve(script: Path, data: DataRoot) -> None:
     """KServe parses the command line at import; ours must not mean something to it."""
     with started(script, data, "serve", "--port", "0", "--host", "127.0.0.1") as (_, url):
-        assert httpx.get(f"{url}/healthz").json() == {"status": "alive"}
+        assert httpx.get(f"{url}/healthz", timeout=60).json() == {"status": "alive"}

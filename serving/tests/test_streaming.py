@@ -17,7 +17,7 @@ ACCEPT = {"accept": "application/x-ndjson"}
 def events(url: str, model: str, **member: object) -> list[Event]:
     """All events of one streamed request."""
     answer = httpx.post(
-        f"{url}/v1/models/{model}:predict", json={"instances": [member]}, headers=ACCEPT
+        f"{url}/v1/models/{model}:predict", json={"instances": [member]}, headers=ACCEPT, timeout=60
     )
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -62,7 +62,7 @@ def test_an_error_is_the_last_line_of_a_stream(url: str) -> None:
 
 def test_a_bad_body_is_refused_before_a_stream_begins(url: str) -> None:
     """A body without instances has a status of its own."""
-    answer = httpx.post(f"{url}/v1/models/keep:predict", json={}, headers=ACCEPT)
+    answer = httpx.post(f"{url}/v1/models/keep:predict", json={}, headers=ACCEPT, timeout=60)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -71,11 +71,11 @@ def test_hanging_up_on_a_stream_cancels_the_work(url: str, toy: ModuleType, data
     """The operation ends as cancelled at its next advance, and leaves nothing."""
     body = {"instances": [{"mask_path": "mask.nii.gz"}]}
     with httpx.stream(
-        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT
+        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT, timeout=60
     ) as answer:
         lines = answer.iter_lines()
         assert json.loads(next(lines))["event"] == "progress"
-        assert toy.BEGUN.wait(10)
+        assert toy.BEGUN.wait(60)
     _ended_without_trace(toy, data)
 
 
@@ -95,23 +95,23 @@ def _post_and_hang_up(url: str, toy: ModuleType) -> None:
             b"POST /v1/models/endless:predict HTTP/1.1\r\nHost: x\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        assert toy.BEGUN.wait(10)
+        assert toy.BEGUN.wait(60)
 
 
 def test_a_withdrawn_ticket_has_ended_when_that_is_answered(
     url: str, toy: ModuleType, data: DataRoot
 ) -> None:
-    """DELETE /work/<ticket> returns when nothing will be written any more."""
+    """DELETE /tickets/<ticket> returns when nothing will be written any more."""
     ticket = "a" * 32
     body = {"instances": [{"mask_path": "mask.nii.gz", "ticket": ticket}]}
     with httpx.stream(
-        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT
+        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT, timeout=60
     ) as answer:
         lines = answer.iter_lines()
         assert next(lines)
-        assert toy.BEGUN.wait(10)
-        assert httpx.delete(f"{url}/work/{'b' * 32}").json() == {"withdrawn": 0}
-        assert httpx.delete(f"{url}/work/{ticket}").json() == {"withdrawn": 1}
+        assert toy.BEGUN.wait(60)
+        assert httpx.delete(f"{url}/tickets/{'b' * 32}", timeout=60).json() == {"withdrawn": 0}
+        assert httpx.delete(f"{url}/tickets/{ticket}", timeout=60).json() == {"withdrawn": 1}
         assert toy.ENDS == ["cancelled"]
         assert json.loads(list(lines)[-1])["problem"]["code"] == "cancelled"
     assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
@@ -121,26 +121,27 @@ def test_a_request_that_waits_notices_a_hang_up(url: str, toy: ModuleType, data:
     """A caller that goes away while another one's work runs is never worked for."""
     body = {"instances": [{"mask_path": "mask.nii.gz", "ticket": "a" * 32}]}
     with httpx.stream(
-        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT
+        "POST", f"{url}/v1/models/endless:predict", json=body, headers=ACCEPT, timeout=60
     ) as answer:
         lines = answer.iter_lines()
         assert next(lines)
-        assert toy.BEGUN.wait(10)
+        assert toy.BEGUN.wait(60)
         with httpx.stream(
             "POST",
             f"{url}/v1/models/keep:predict",
             json={"instances": [{"mask_path": "mask.nii.gz", "ticket": "b" * 32}]},
             headers=ACCEPT,
+            timeout=60,
         ):
             pass
-        httpx.delete(f"{url}/work/{'b' * 32}")
-        httpx.delete(f"{url}/work/{'a' * 32}")
+        httpx.delete(f"{url}/tickets/{'b' * 32}", timeout=60)
+        httpx.delete(f"{url}/tickets/{'a' * 32}", timeout=60)
     assert toy.ENDS == ["cancelled"]
     assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
 
 
 def _ended_without_trace(toy: ModuleType, data: DataRoot) -> None:
-    assert toy.ENDED.wait(10)
+    assert toy.ENDED.wait(60)
     assert toy.ENDS == ["cancelled"]
     assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
@@ -58,6 +60,18 @@ def endless(labels: LabelMap, parameters: Endless, progress: Progress) -> LabelM
     return labels
 
 
+class Linger(NoParameters):
+    """Ends when the file of TOY_GO is there."""
+
+
+def linger(labels: LabelMap, parameters: Linger, progress: Progress) -> LabelMap:
+    """Advance until the file is there."""
+    while not Path(os.environ["TOY_GO"]).exists():
+        progress.advance(0.5, "lingering")
+        progress.stop.wait(0.01)
+    return labels
+
+
 class Broken(NoParameters):
     """Fails as nobody foresaw."""
 
@@ -70,6 +84,7 @@ def broken(labels: LabelMap, parameters: Broken, progress: Progress) -> LabelMap
 OPERATIONS = (
     Operation("toy/keep", (MASK,), Keep, keep),
     Operation("toy/endless", (MASK,), Endless, endless),
+    Operation("toy/linger", (MASK,), Linger, linger),
     Operation("toy/broken", (MASK,), Broken, broken),
 )
 

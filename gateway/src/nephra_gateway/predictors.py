@@ -22,6 +22,9 @@ NDJSON = "application/x-ndjson"
 #: A predictor that was down is not asked again for so long.
 _PAUSE_S = 1.0
 
+#: A predictor at work may be slow to say what it offers.
+_INFORMED_WITHIN_S = 15.0
+
 #: How long a predictor may take to stop a ticket's work.
 _WITHDRAWN_WITHIN_S = 30.0
 
@@ -60,6 +63,7 @@ class Predictors:
     def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
         self._settings = settings
         self._http = http
+        self._informed_within = httpx.Timeout(_INFORMED_WITHIN_S, connect=settings.connect_s)
         self._all = [Predictor(n, u.rstrip("/")) for n, u in settings.predictors.items()]
 
     async def operations(self) -> list[OperationDescription]:
@@ -148,7 +152,7 @@ class Predictors:
     async def _withdraw(self, predictor: Predictor, ticket: str) -> None:
         try:
             await self._http.delete(
-                f"{predictor.url}/work/{ticket}",
+                f"{predictor.url}/tickets/{ticket}",
                 timeout=httpx.Timeout(_WITHDRAWN_WITHIN_S, connect=self._settings.connect_s),
             )
         except httpx.HTTPError as error:
@@ -207,15 +211,13 @@ class Predictors:
             predictor.asked_s = time.monotonic()
 
     async def _get(self, predictor: Predictor, path: str) -> Any:
-        answer = await self._http.get(predictor.url + path, timeout=self._settings.connect_s)
+        answer = await self._http.get(predictor.url + path, timeout=self._informed_within)
         answer.raise_for_status()
         return answer.json()
 
     async def _ready(self, predictor: Predictor) -> bool:
         try:
-            answer = await self._http.get(
-                f"{predictor.url}/readyz", timeout=self._settings.connect_s
-            )
+            answer = await self._http.get(f"{predictor.url}/readyz", timeout=self._informed_within)
         except httpx.HTTPError:
             return False
         return answer.is_success

@@ -18,6 +18,7 @@ from nephra_contract.messages import Answer, Problem
 from nephra_contract.parent import end_with_parent
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
+from nephra_serving.answers import to_json
 from nephra_serving.defects import ours
 from nephra_serving.settings import ServingSettings
 
@@ -89,7 +90,7 @@ def _run(build: Build, model: str, members: Sequence[str], settings: ServingSett
     # Libraries that print must not spoil the answer.
     with contextlib.redirect_stdout(sys.stderr), _interrupts(progress):
         answer = _answer(build, model.rsplit("/", 1)[-1], request, settings, progress)
-    print(json.dumps(answer.model_dump(mode="json", exclude_none=True), indent=2))  # noqa: T201
+    print(json.dumps(to_json(answer), indent=2))  # noqa: T201
     return 0
 
 

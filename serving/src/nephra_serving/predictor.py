@@ -11,6 +11,7 @@ from nephra_contract.execution import Runner
 from nephra_contract.messages import Answer, OperationDescription
 from nephra_contract.progress import Progress
 from nephra_serving import sdk
+from nephra_serving.answers import to_json
 from nephra_serving.calls import Call, current
 from nephra_serving.defects import ours
 from nephra_serving.metrics import metrics
@@ -92,7 +93,7 @@ class OperationModel(sdk.Model):  # type: ignore[misc]
             call.members["code"] = error.code
             raise
         call.members["ticket"] = answers[-1].ticket
-        return {"predictions": [a.model_dump(mode="json", exclude_none=True) for a in answers]}
+        return {"predictions": [to_json(a) for a in answers]}
 
     def _run(self, instances: list[dict[str, Any]], progress: Progress) -> list[Answer]:
         share = 1 / len(instances)

@@ -120,7 +120,7 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
             router.add_api_route(path, self._ready, methods=["GET"])
         router.add_api_route("/operations", self._operations, methods=["GET"])
         router.add_api_route("/bundles", self._bundles, methods=["GET"])
-        router.add_api_route("/work/{ticket}", self._withdraw, methods=["DELETE"])
+        router.add_api_route("/tickets/{ticket}", self._withdraw, methods=["DELETE"])
         app.include_router(router)
 
     async def _live(self) -> dict[str, str]:

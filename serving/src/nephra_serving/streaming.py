@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from nephra_contract.errors import NephraError
 from nephra_contract.messages import Event, Problem
 from nephra_contract.progress import Progress
 from nephra_serving.calls import Call
+from nephra_serving.defects import ours
 
 MEDIA_TYPE = "application/x-ndjson"
 
@@ -104,6 +104,6 @@ async def _last(
     """Run the work; its end, whatever it is, becomes the last event."""
     try:
         last = Event(event="result", fraction=1.0, result=await work(progress))
-    except NephraError as error:
-        last = Event(event="problem", problem=Problem.of(error).model_dump(mode="json"))
+    except Exception as error:  # noqa: BLE001  the status is sent already: a problem is an event
+        last = Event(event="problem", problem=Problem.of(ours(error)).model_dump(mode="json"))
     await events.put(last)

@@ -11,7 +11,7 @@ from nephra_contract.execution import Runner
 from nephra_serving.server import Server
 from nephra_serving.settings import ServingSettings
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 
 
 @contextmanager
