@@ -119,7 +119,7 @@ def test_a_wrong_token_is_refused(up: Up) -> None:
     """With the gateway's own words."""
     with Client(up.running.url, "wrong") as client, pytest.raises(RemoteError) as raised:
         client.operations()
-    assert raised.value.code == "unauthorized"
+    assert raised.value.code == "token_unknown"
 
 
 def test_nobody_there_is_said() -> None:
