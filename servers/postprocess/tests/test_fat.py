@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.nifti import read_labels
@@ -14,7 +15,6 @@ from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.testing import OperationTests, anatomy
 from nephra_contract.volume import LabelMap, Volume
-
 from nephra_postprocess.operations.fat import OPERATION, Fat, add_fat
 
 

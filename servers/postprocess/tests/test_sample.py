@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.nifti import read_labels
@@ -15,7 +16,6 @@ from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.testing import ORIENTATIONS, OperationTests, anatomy
 from nephra_contract.volume import LabelMap
-
 from nephra_postprocess.operations.sample import OPERATION, Sample, sample
 from nephra_postprocess.template import packaged
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import cc3d
 import numpy as np
+
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.operation import Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.testing import OperationTests, anatomy
 from nephra_contract.volume import LabelMap
-
 from nephra_postprocess.operations.ureter import OPERATION, Ureter, join_ureters
 
 
