@@ -166,7 +166,7 @@ def _structure(
 def _wish(number: int, parameters: Base) -> Wish:
     label = names.table().get(number)
     return Wish(
-        thin=label is not None and label.group in _TUBES,
+        thin=label is not None and label.group in _TUBES and number != names.URINARY_BLADDER,
         smoothing_mm=parameters.smoothing_mm,
         decimation_error_mm=parameters.decimation_error_mm,
         most_triangles=parameters.max_triangles_per_label,
