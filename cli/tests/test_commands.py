@@ -35,6 +35,13 @@ def test_labels_are_listed_without_a_gateway() -> None:
     assert {"number": 201, "name": "tumor", "group": "tumor", "source": "nephra"} in listed
 
 
+def test_the_version_is_told() -> None:
+    """As people ask for it when they report something."""
+    said = nephra("--version")
+    assert said.exit_code == 0
+    assert said.stdout.startswith("nephra ")
+
+
 def test_operations_are_listed_with_what_they_take(up: Up) -> None:
     """Found through the state folder alone."""
     shown = nephra("operations", up=up)

@@ -107,3 +107,13 @@ def test_nothing_secret_stays_behind(tmp_path: Path) -> None:
     with home.claim():
         home.issue_token()
     assert sorted(p.name for p in home.folder.iterdir()) == ["lock"]
+
+
+def test_a_state_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A file stands where the folder would be."""
+    (tmp_path / "state").write_text("a file")
+    with (
+        pytest.raises(PathRefused, match="cannot be made"),
+        Home.of(tmp_path / "data", tmp_path / "state").claim(),
+    ):
+        pass

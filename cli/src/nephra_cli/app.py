@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -43,12 +44,28 @@ class Sentences(TyperGroup):
 
 app = typer.Typer(
     name="nephra",
-    help="CT phases of a kidney patient in, one named 3D scene out.",
     cls=Sentences,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nephra {version('nephra-cli')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nephra(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """CT phases of a kidney patient in, one named 3D scene out."""
+
+
 app.command("up")(up.up)
 app.command("case")(case.case)
 app.command("run")(run.run)

@@ -88,8 +88,15 @@ class Home:
 
         Raises:
             Conflict: somebody else holds it.
+            PathRefused: the state folder cannot be made.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise PathRefused(
+                f"The state folder {self.folder} cannot be made: {error.strerror}.",
+                "Choose another one with --state.",
+            ) from error
         with self._lock.open("a") as handle:
             if not _lock(handle):
                 raise self._held()

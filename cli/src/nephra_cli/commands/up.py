@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ def _announce(running: Running, as_json: bool) -> None:
     typer.echo(f"  token file  {running.token_file}")
     typer.echo(f"  data root   {running.data}")
     typer.echo(f"  log         {running.log}")
+    header = f"Authorization: Bearer $(cat {shlex.quote(running.token_file)})"
+    typer.echo(f'Try: curl -H "{header}" {running.url}/operations')
     typer.echo("Ctrl-C ends it.")
 
 

@@ -44,8 +44,8 @@ def dice_by_name(mask: LabelMap, truth: Mapping[str, LabelMap]) -> dict[str, flo
 
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Twice what both share, by the sum of both (Dice 1945); 1 if both are empty."""
-    total = np.count_nonzero(one) + np.count_nonzero(other)
-    return 2 * np.count_nonzero(one & other) / total if total else 1.0
+    total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
+    return 2 * int(np.count_nonzero(one & other)) / total if total else 1.0
 
 
 def _on_grid(truth: LabelMap, mask: LabelMap) -> LabelMap:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 #: Candidate pixels that are worked on at once; bounds the memory of a large surface.
-_CHUNK_PIXELS = 1 << 21
-_LARGEST_BOX = 4096
+_CHUNK_PIXELS = 1 << 20
+#: Triangles up to this size are filled many at once.
+_BOXES = (2, 3, 4, 6, 8, 12, 16, 32, 64)
 
 
 @dataclass(eq=False)
@@ -53,37 +54,53 @@ class Buffer:
         area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
         low = np.floor(corners[:, :, :2].min(axis=1)).astype(np.int64)
         high = np.ceil(corners[:, :, :2].max(axis=1)).astype(np.int64)
-        seen = (area < -1e-6) & (high > 0).all(axis=1)
-        seen &= (low[:, 0] < self.width) & (low[:, 1] < self.height)
-        size = (high - low).max(axis=1)
-        box = 1
-        while box < _LARGEST_BOX and seen.any():
-            box *= 2
-            fitting = np.flatnonzero(seen & (size <= box))
+        low = np.maximum(low, 0)
+        high = np.minimum(high, (self.width, self.height))
+        size = high - low
+        seen = (area < -1e-6) & (size > 0).all(axis=1)
+        # Small triangles are filled many at once, each in a square that they fit into.
+        for box in _BOXES:
+            fitting = np.flatnonzero(seen & (size.max(axis=1) <= box))
             seen[fitting] = False
-            step = max(_CHUNK_PIXELS // (box * box), 1)
+            offset = _pixels(box, box)
+            step = _CHUNK_PIXELS // len(offset)
             for start in range(0, fitting.size, step):
                 part = fitting[start : start + step]
-                self._fill(corners[part], normals[faces[part]], low[part], box, owner)
+                self._fill(corners[part], normals[faces[part]], low[part], offset, owner)
+        for one in np.flatnonzero(seen):
+            width, height = (int(n) for n in size[one])
+            strip = max(_CHUNK_PIXELS // width, 1)
+            for top in range(0, height, strip):
+                offset = _pixels(min(strip, height - top), width) + np.array([0, top])
+                part = np.array([one])
+                self._fill(corners[part], normals[faces[part]], low[part], offset, owner)
 
     def _fill(
-        self, corners: Floats, normals: Floats, low: NDArray[np.int64], box: int, owner: int
+        self,
+        corners: Floats,
+        normals: Floats,
+        low: NDArray[np.int64],
+        offset: NDArray[np.int64],
+        owner: int,
     ) -> None:
-        """Draw triangles that each fit a square of `box` pixels from `low` on."""
-        offset = np.stack(np.meshgrid(np.arange(box), np.arange(box)), axis=-1).reshape(-1, 2)
-        pixel = low[:, None] + offset[None]
-        away = (pixel + 0.5 - corners[:, None, 0, :2]).astype(np.float32)
-        u = corners[:, None, 1, :2] - corners[:, None, 0, :2]
-        v = corners[:, None, 2, :2] - corners[:, None, 0, :2]
-        area = u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0]
-        b = (away[..., 0] * v[..., 1] - away[..., 1] * v[..., 0]) / area
-        c = (u[..., 0] * away[..., 1] - u[..., 1] * away[..., 0]) / area
-        inside = (b >= -1e-5) & (c >= -1e-5) & (b + c <= 1 + 1e-5)
-        inside &= ((pixel >= 0) & (pixel < (self.width, self.height))).all(axis=-1)
-        which, _ = np.nonzero(inside)
-        weights = np.stack([1 - b - c, b, c], axis=-1)[inside]
+        """Draw triangles on the pixels at `offset` (K, 2) from `low` (M, 2), column and row."""
+        origin = corners[:, 0, :2]
+        u, v = corners[:, 1, :2] - origin, corners[:, 2, :2] - origin
+        area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+        start = (low + 0.5 - origin).astype(np.float32)
+        x = start[:, 0:1] + offset[:, 0].astype(np.float32)
+        y = start[:, 1:2] + offset[:, 1].astype(np.float32)
+        u, v = u / area[:, None], v / area[:, None]
+        b = x * v[:, 1:2] - y * v[:, 0:1]
+        c = y * u[:, 0:1] - x * u[:, 1:2]
+        which, pixel = np.nonzero((b >= -1e-5) & (c >= -1e-5) & (b + c <= 1 + 1e-5))
+        column, row = (low[which] + offset[pixel]).T
+        within = (column < self.width) & (row < self.height)
+        which, pixel = which[within], pixel[within]
+        index = (column + row * self.width)[within]
+        b, c = b[which, pixel], c[which, pixel]
+        weights = np.stack([1 - b - c, b, c], axis=-1)
         depth = np.einsum("nc,nc->n", weights, corners[which, :, 2]).astype(np.float32)
-        index = pixel[inside] @ np.array([1, self.width])
         nearer = depth > self.depth[index]
         # Written from far to near: of several on one pixel the last one, the nearest, stays.
         order = np.flatnonzero(nearer)[np.argsort(depth[nearer], kind="stable")]
@@ -91,6 +108,12 @@ class Buffer:
         self.depth[target] = depth[order]
         self.normal[target] = np.einsum("nc,ncx->nx", weights[order], normals[which[order]])
         self.owner[target] = owner
+
+
+def _pixels(height: int, width: int) -> NDArray[np.int64]:
+    """(height * width, 2) column and row of each pixel of a box."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    return np.stack([columns, rows], axis=-1)
 
 
 def vertex_normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> Floats:
