@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from nephra_contract.errors import NephraError
-from nephra_contract.nifti import read_header, read_image, read_labels, write_image, write_labels
+from nephra_contract.nifti import read_image, read_labels, write_image, write_labels
+from nephra_contract.nifti_header import read_header
 from nephra_contract.testing import ORIENTATIONS, reorient
 from nephra_contract.volume import LabelMap, Volume
 

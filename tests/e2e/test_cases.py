@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from nephra_contract.nifti import read_header, read_labels
+from nephra_contract.nifti import read_labels
+from nephra_contract.nifti_header import read_header
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,8 @@ import pytest
 import trimesh
 
 from nephra_contract import labels as names
-from nephra_contract.nifti import read_header, read_labels, write_image, write_labels
+from nephra_contract.nifti import read_labels, write_image, write_labels
+from nephra_contract.nifti_header import read_header
 from nephra_contract.results import sha256
 from nephra_contract.testing import ORIENTATIONS, reorient
 from nephra_contract.volume import LabelMap

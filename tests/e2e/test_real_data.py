@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from nephra_contract import labels as names
-from nephra_contract.nifti import read_header, read_labels
+from nephra_contract.nifti import read_labels
+from nephra_contract.nifti_header import read_header
 
 pytestmark = [pytest.mark.e2e, pytest.mark.real_data]
 

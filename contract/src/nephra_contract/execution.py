@@ -15,7 +15,8 @@ from nephra_contract.errors import FileMissing, OperationUnknown, Refused
 from nephra_contract.labels import LabelSpace
 from nephra_contract.merge import merge
 from nephra_contract.messages import Answer, BundleDescription, OperationDescription
-from nephra_contract.nifti import MAX_VOXELS, read_image, read_labels, write_labels
+from nephra_contract.nifti import read_image, read_labels, write_labels
+from nephra_contract.nifti_header import MAX_VOXELS
 from nephra_contract.operation import Input, Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress

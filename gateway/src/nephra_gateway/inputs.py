@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract.errors import FileMissing, NephraError, PhasesApart
-from nephra_contract.nifti import NiftiHeader, not_three_dimensional, read_header
+from nephra_contract.nifti_header import NiftiHeader, not_three_dimensional, read_header
 from nephra_contract.paths import DataRoot
 from nephra_contract.volume import orthonormal
 

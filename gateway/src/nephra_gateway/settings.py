@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nephra_contract.nifti import MAX_VOXELS
+from nephra_contract.nifti_header import MAX_VOXELS
 
 _PREDICTORS = {
     "nnunet": "http://127.0.0.1:8001",

@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract.errors import FileMissing
-from nephra_contract.nifti import (
+from nephra_contract.nifti import check_finite, read_voxels
+from nephra_contract.nifti_header import (
     MAX_VOXELS,
     SUFFIXES,
     NiftiHeader,
-    check_finite,
     not_three_dimensional,
     read_header,
-    read_voxels,
 )
 from nephra_contract.volume import Volume, orthonormal
 

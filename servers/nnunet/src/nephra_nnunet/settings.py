@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nephra_contract.nifti import MAX_VOXELS
+from nephra_contract.nifti_header import MAX_VOXELS
 
 #: A checkout keeps the demo models beside the packages.
 _BESIDE_THE_PACKAGES = Path(__file__).resolve().parents[4] / "bundles"

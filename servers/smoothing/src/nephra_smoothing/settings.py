@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from nephra_contract.nifti import MAX_VOXELS
+from nephra_contract.nifti_header import MAX_VOXELS
 
 
 class Settings(BaseSettings):
