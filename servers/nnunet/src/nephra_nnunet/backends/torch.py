@@ -85,5 +85,5 @@ def _build(architecture: Architecture, weights: Weights, device: Any) -> Any:
         **extra,
     )
     # The heads of deep supervision and the aliases of nnU-Net's state dict are left out.
-    module.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
+    module.load_state_dict({k: torch.tensor(v) for k, v in weights.items()}, strict=False)
     return module.to(device).eval()
