@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from typing import Any
 
 import cc3d
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -26,11 +27,17 @@ LESIONS = (names.TUMOR, *names.CYSTS)
 _FAMILIES = (names.KIDNEYS, (names.TUMOR,), names.CYSTS, names.URETERS)
 _FIT_MM = 3.0
 _LATTICE_MM = 4.5
+#: Half the width of the bay of the renal sinus.
+_SINUS_MM = 15.0
 
 
 @cache
 def packaged() -> LabelMap:
-    """The template that comes with this package; docs/explanation says how it was made."""
+    """The template that comes with this package.
+
+    It is `Phantom(4242).labels(grid)` of nephra's own phantom, at rest of phase A, on a grid of
+    176 x 176 x 150 voxels of 2 mm: synthetic, no patient's data.
+    """
     with as_file(files("nephra_postprocess").joinpath("template.nii.gz")) as path:
         return read_labels(path)
 
@@ -41,7 +48,7 @@ class Carried:
 
     Args:
         voxels: (X, Y, Z) on the patient's grid.
-        kidney_dice: by side, of the carried kidney and the patient's, lesions included.
+        kidney_dice: by side, of the carried kidney and the patient's, each with lesions and sinus.
         jacobian_min: of the map; above 0 nothing folds.
     """
 
@@ -68,8 +75,9 @@ def without_lesions(template: LabelMap) -> LabelMap:
 
 
 def kidney_regions(labels: LabelMap) -> dict[str, NDArray[np.bool_]]:
-    """By side, the whole kidney: parenchyma and the lesions in it; only sides that are there.
+    """By side, the whole kidney with its lesions and its sinus; only sides that are there.
 
+    Masks differ in how much of the sinus they leave out; the outline is what they share.
     A lesion larger than half of its kidney has pushed it out of shape and is left out.
     """
     kidneys = {s: labels.voxels == n for s, n in SIDES.items()}
@@ -82,7 +90,7 @@ def kidney_regions(labels: LabelMap) -> dict[str, NDArray[np.bool_]]:
         side = max(touching, key=lambda s: (touching[s], s))
         if touching[side] and lesion.sum() < 0.5 * kidneys[side].sum():
             kidneys[side] = kidneys[side] | lesion
-    return kidneys
+    return {s: _closed(mask, labels.spacing_mm) for s, mask in kidneys.items()}
 
 
 def carry(patient: LabelMap, template: LabelMap, sample_mm: float) -> Carried:
@@ -93,7 +101,8 @@ def carry(patient: LabelMap, template: LabelMap, sample_mm: float) -> Carried:
         template: the same; at least one kidney on a side that the patient has.
         sample_mm: the template is looked up on about this grid, then repeated.
     """
-    fixed, moving = _points(patient), _points(template)
+    grid, outlines = _outlines(patient)
+    fixed, moving = _points(grid, outlines), _points(*_outlines(template))
     sides = [s for s in SIDES if s in fixed and s in moving]
     pushes = {s: registration.fit_affine(moving[s], fixed[s]) for s in sides}
     common = registration.fit_common([(pushes[s], moving[s]) for s in sides])
@@ -109,7 +118,8 @@ def carry(patient: LabelMap, template: LabelMap, sample_mm: float) -> Carried:
         lattice,
     )
     sampled = _look_up(template, warp, patient, steps, blocks)
-    dice = _kidney_dice(sampled, patient, steps, sides)
+    thin = LabelMap(sampled, patient.affine @ np.diag([*map(float, steps), 1.0]))
+    dice = _kidney_dice(thin, grid, outlines, sides)
     return Carried(_repeat(sampled, steps, patient.shape), dice, warp.jacobian_min)
 
 
@@ -128,19 +138,35 @@ def compose(patient: NDArray[Any], carried: NDArray[np.uint8]) -> NDArray[np.uin
     return np.where(patient != 0, patient, table[carried]).astype(np.uint8)
 
 
-def _points(labels: LabelMap) -> dict[str, NDArray[np.float64]]:
-    """By side, (N, 3) world mm of the kidney's voxels on a coarse isotropic grid."""
-    box = box_of(labels, (*SIDES.values(), *LESIONS), 6.0)
+def _outlines(labels: LabelMap) -> tuple[Volume, dict[str, NDArray[np.bool_]]]:
+    """A coarse isotropic grid around the kidneys, and by side the whole kidney on it."""
+    box = box_of(labels, (*SIDES.values(), *LESIONS), 2 * _SINUS_MM)
     if box is None:
-        return {}
-    crop = labels.crop(box)
-    ends = corners(crop)
+        return labels, {}
+    ends = corners(labels.crop(box))
     low, high = np.round(ends.min(axis=0), 6), np.round(ends.max(axis=0), 6)
-    grid = np.diag([_FIT_MM, _FIT_MM, _FIT_MM, 1.0])
-    grid[:3, 3] = low
+    affine = np.diag([_FIT_MM, _FIT_MM, _FIT_MM, 1.0])
+    affine[:3, 3] = low
     shape = tuple((np.ceil((high - low) / _FIT_MM).astype(int) + 1).tolist())
-    coarse = regrid(crop, Volume(np.broadcast_to(np.zeros(1, np.uint8), shape), grid))
-    return {s: coarse.to_world(np.argwhere(m)) for s, m in kidney_regions(coarse).items()}
+    grid = Volume(np.broadcast_to(np.zeros(1, np.uint8), shape), affine)
+    return grid, kidney_regions(regrid(labels.crop(box), grid))
+
+
+def _closed(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """A mask with bays and holes up to twice `_SINUS_MM` wide filled."""
+    pad = [int(np.ceil(_SINUS_MM / s)) + 1 for s in spacing_mm]
+    wide = np.pad(mask, [(p, p) for p in pad])
+    grown = edt.edt(~wide, anisotropy=spacing_mm) <= _SINUS_MM
+    closed = edt.edt(grown, anisotropy=spacing_mm) > _SINUS_MM
+    inner = tuple(slice(p, -p) for p in pad)
+    return np.asarray(ndimage.binary_fill_holes(closed[inner] | mask))
+
+
+def _points(
+    grid: Volume, outlines: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, NDArray[np.float64]]:
+    """By side, (N, 3) world mm of a kidney's voxels."""
+    return {s: grid.to_world(np.argwhere(mask)) for s, mask in outlines.items()}
 
 
 def _lattice(
@@ -196,16 +222,14 @@ def _look_up(
 
 
 def _kidney_dice(
-    sampled: NDArray[np.uint8], patient: LabelMap, steps: list[int], sides: list[str]
+    sampled: LabelMap, grid: Volume, outlines: Mapping[str, NDArray[np.bool_]], sides: list[str]
 ) -> dict[str, float]:
-    thin = LabelMap(np.ascontiguousarray(_strided(patient, steps)), patient.affine)
-    regions = kidney_regions(thin)
+    carried = kidney_regions(regrid(sampled, grid))
     dice = {}
     for side in sides:
-        there = sampled == SIDES[side]
-        own = regions.get(side, np.zeros_like(there))
-        both = int(there.sum()) + int(own.sum())
-        dice[side] = round(2 * int((there & own).sum()) / both, 4) if both else 0.0
+        there = carried.get(side, np.zeros(grid.shape, dtype=bool))
+        both = int(there.sum()) + int(outlines[side].sum())
+        dice[side] = round(2 * int((there & outlines[side]).sum()) / both, 4)
     return dice
 
 

@@ -29,9 +29,9 @@ class Fat(Parameters):
     """
 
     lateral_mm: float = Field(default=9.0, gt=0, le=60, description="Reach away from the midline.")
-    medial_mm: float = Field(default=9.0, gt=0, le=60, description="Reach towards the midline.")
-    anterior_mm: float = Field(default=7.0, gt=0, le=60, description="Reach to the front.")
-    posterior_mm: float = Field(default=15.0, gt=0, le=60, description="Reach to the back.")
+    medial_mm: float = Field(default=6.0, gt=0, le=60, description="Reach towards the midline.")
+    anterior_mm: float = Field(default=8.0, gt=0, le=60, description="Reach to the front.")
+    posterior_mm: float = Field(default=12.0, gt=0, le=60, description="Reach to the back.")
     superior_mm: float = Field(default=10.0, gt=0, le=60, description="Reach towards the head.")
     inferior_mm: float = Field(default=20.0, gt=0, le=60, description="Reach towards the feet.")
     grid_mm: float = Field(
