@@ -138,8 +138,11 @@ def perirenal_space(
 def fill(space: Space, crop: LabelMap) -> NDArray[np.bool_]:
     """Where a space is on the crop's own grid; (X, Y, Z) bool."""
     matrix = space.to_grid @ local_frame(crop)
+    linear: NDArray[np.float64] = matrix[:3, :3]
+    if np.count_nonzero(linear - np.diag(np.diagonal(linear))) == 0:
+        linear = np.diagonal(linear)  # scipy is several times faster along the axes
     depth = ndimage.affine_transform(
-        space.depth, matrix[:3, :3], matrix[:3, 3], crop.shape, np.float32, order=1, cval=-1.0
+        space.depth, linear, matrix[:3, 3], crop.shape, np.float32, order=1, cval=-1.0
     )
     return np.asarray(depth > 0)
 

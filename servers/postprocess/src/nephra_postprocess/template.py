@@ -35,7 +35,7 @@ _SINUS_MM = 15.0
 def packaged() -> LabelMap:
     """The template that comes with this package.
 
-    It is `Phantom(4242).labels(grid)` of nephra's own phantom, at rest of phase A, on a grid of
+    It is `Phantom(4300).labels(grid)` of nephra's own phantom, at rest of phase A, on a grid of
     176 x 176 x 150 voxels of 2 mm: synthetic, no patient's data.
     """
     with as_file(files("nephra_postprocess").joinpath("template.nii.gz")) as path:
@@ -62,15 +62,18 @@ def without_lesions(template: LabelMap) -> LabelMap:
 
     What is ill in a template says nothing of a patient.
     """
-    lesions = template.mask(LESIONS)
-    if not lesions.any():
+    box = box_of(template, (*SIDES.values(), *LESIONS))
+    if box is None:
         return template
-    kidney = template.mask(tuple(SIDES.values()))
+    part = template.crop(box)
+    lesions, kidney = part.mask(LESIONS), part.mask(tuple(SIDES.values()))
+    if not lesions.any() or not kidney.any():
+        return template
     _, nearest = ndimage.distance_transform_edt(
         ~kidney, sampling=template.spacing_mm, return_indices=True
     )
     voxels = template.voxels.copy()
-    voxels[lesions] = template.voxels[tuple(axis[lesions] for axis in nearest)]
+    voxels[box][lesions] = part.voxels[tuple(axis[lesions] for axis in nearest)]
     return template.like(voxels)
 
 

@@ -14,6 +14,7 @@ from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import template as templates
 from nephra_postprocess.orientation import canonical, stored_copy
+from nephra_postprocess.region import present
 
 
 class Sample(Parameters):
@@ -63,7 +64,7 @@ def sample(
 def _check(patient: LabelMap, template: LabelMap) -> None:
     sides = {}
     for whose, labels in (("mask", patient), ("template", template)):
-        sides[whose] = set(labels.present) & {names.KIDNEY_RIGHT, names.KIDNEY_LEFT}
+        sides[whose] = present(labels.voxels) & {names.KIDNEY_RIGHT, names.KIDNEY_LEFT}
         if not sides[whose]:
             raise StructureMissing(
                 f"The {whose} holds no kidney; a template is laid over kidneys.",
