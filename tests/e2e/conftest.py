@@ -57,7 +57,7 @@ class Service:
     @property
     def headers(self) -> dict[str, str]:
         """What a caller sends along."""
-        return {"Authorization": f"Bearer {self.token}"}
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def post(
         self, operation: str, request: Any = None, content: bytes | None = None
@@ -182,8 +182,10 @@ def check_scene() -> Callable[[Path, LabelMap], None]:
 
 def _check_scene(obj: Path, mask: LabelMap) -> None:
     """Each structure of the mask is one closed surface that lies over it."""
-    scene = trimesh.load(obj, split_object=True, group_material=False, process=False)
-    meshes = scene.geometry if isinstance(scene, trimesh.Scene) else {"one": scene}
+    scene = trimesh.load(obj)
+    meshes = scene.geometry if isinstance(scene, trimesh.Scene) else {}
+    if not meshes:
+        meshes = {names.name_of(mask.present[0]): scene}
     assert set(meshes) == {names.name_of(n) for n in mask.present}
     volumes = mask.volumes_ml()
     for number in mask.present:

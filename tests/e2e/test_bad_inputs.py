@@ -275,9 +275,14 @@ def test_a_structure_without_its_phase_is_refused(
 
 def test_a_token_is_needed(service: Any) -> None:
     """Without one, or with a wrong one: 401 that says how."""
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
+    for sent, code in (
+        (None, "unauthorized"),
+        ("Basic eDp5", "unauthorized"),
+        ("Bearer wrong", "token_unknown"),
+    ):
+        headers = {"Authorization": sent} if sent else {}
         answer = httpx.post(f"{service.url}/postprocess/fat", json={}, headers=headers)
-        _check(answer, "unauthorized", 401, service.data)
+        _check(answer, code, 401, service.data)
         assert answer.headers["www-authenticate"].startswith("Bearer")
 
 

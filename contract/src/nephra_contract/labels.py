@@ -193,7 +193,9 @@ def _present(voxels: NDArray[Any]) -> list[int]:
     low, high = int(voxels.min()), int(voxels.max())
     if low < 0 or high > 65535:
         return [int(n) for n in np.unique(voxels)]
-    return [int(n) for n in np.flatnonzero(np.bincount(voxels.ravel(order="K").astype(np.intp)))]
+    seen = np.zeros(high + 1, dtype=bool)
+    seen[voxels.ravel(order="K")] = True
+    return [int(n) for n in np.flatnonzero(seen)]
 
 
 def _rows(name: str) -> list[dict[str, str]]:

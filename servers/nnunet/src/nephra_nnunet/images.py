@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +25,13 @@ class Images:
         paths: where they lie.
         members: what the request calls them, for errors.
         reader: reads them.
+        reads: by path, how often this request read it.
     """
 
     paths: Mapping[Phase | None, Path]
     members: Mapping[Phase | None, str]
     reader: Reader
+    reads: Counter[Path] = field(default_factory=Counter)
     _read: dict[Path, Image] = field(default_factory=dict)
     _aligned: dict[tuple[Phase | None, Phase | None], Image] = field(default_factory=dict)
     _midlines: dict[Phase | None, float | None] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class Images:
         """
         path = self.paths[phase]
         if path not in self._read:
+            self.reads[path] += 1
             try:
                 self._read[path] = Image(self.reader.read(path), path)
             except Refused as error:

@@ -189,6 +189,10 @@ class _Work:
     def _gather(self, ticket: str, parts: Mapping[str, Answer]) -> Answer:
         """The answer that holds the tasks' answers, with a manifest that names theirs."""
         data = self.runner.data
+        report = {
+            "reads": {data.name(path): count for path, count in self.images.reads.items()},
+            "prepared_channels": self.preparations.made,
+        }
         with result_folder(data, ticket, self.operation.name) as (partial, final):
             write_json(
                 partial / "manifest.json",
@@ -198,13 +202,14 @@ class _Work:
                     "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                     "parameters": self.request.parameters.model_dump(mode="json"),
                     "parts": {task: a.manifest_path for task, a in parts.items()},
-                    "prepared_channels": self.preparations.made,
+                    "report": report,
                 },
             )
         return Answer(
             ticket=ticket,
             operation=self.operation.name,
             manifest_path=data.name(final / "manifest.json"),
+            report=report,
             warnings=[w for a in parts.values() for w in a.warnings],
             parts=dict(parts),
         )

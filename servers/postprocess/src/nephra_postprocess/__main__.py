@@ -15,4 +15,4 @@ def build(data: DataRoot) -> OperationRunner:
 
 
 if __name__ == "__main__":
-    main("postprocess", build)
+    raise SystemExit(main("postprocess", build))
