@@ -33,12 +33,15 @@ _LEVEL_TOLERANCE = 0.03
 _VOLUME_TOLERANCE = 0.001
 #: Pieces of a surface below this many voxels are an artefact of the blur.
 _CRUMB_VOXELS = 0.3
+#: A surface may bulge over the outer faces of its voxels by so many of them.
+_BEYOND_VOXELS = 0.8
 #: A piece above this many voxels counts as one.
 _PIECE_VOXELS = 3.0
 
 _OPEN, _OFF = "not a closed 2-manifold", "off the volume of its voxels"
 _LOST, _BROKEN = "without some small part", "in more pieces than the mask"
-_SEVERITY = {_BROKEN: 1, _LOST: 2, _OFF: 3, _OPEN: 4}
+_BEYOND = "beyond its voxels"
+_SEVERITY = {_BROKEN: 1, _LOST: 2, _BEYOND: 2, _OFF: 3, _OPEN: 4}
 
 
 @dataclass(frozen=True)
@@ -247,11 +250,22 @@ def _faults(
         faults.append(_OPEN)
     if not _has_volume(surface, structure):
         faults.append(_OFF)
+    if _is_beyond(surface, structure):
+        faults.append(_BEYOND)
     if _lost(field, occupied, structure):
         faults.append(_LOST)
     elif _broken(surface, structure):
         faults.append(_BROKEN)
     return tuple(faults)
+
+
+def _is_beyond(surface: Surface, structure: Structure) -> bool:
+    """Whether it reaches further than `_BEYOND_VOXELS` over the box of its voxels' outer faces."""
+    index = (surface.points - structure.affine[:3, 3]) @ np.linalg.inv(structure.affine[:3, :3]).T
+    used = [np.flatnonzero(structure.mask.any(axis=(a - 2, a - 1))) for a in range(3)]
+    low = np.array([u[0] for u in used]) - 0.5 - _BEYOND_VOXELS
+    high = np.array([u[-1] for u in used]) + 0.5 + _BEYOND_VOXELS
+    return bool((index < low).any() or (index > high).any())
 
 
 def _has_volume(surface: Surface, structure: Structure) -> bool:
