@@ -20,6 +20,8 @@ PREFERENCE: tuple[Phase, ...] = ("A", "P", "D")
 
 #: How long steps take, roughly, as shares of the whole.
 _WEIGHTS: Mapping[str, float] = {"totalseg": 20, "tumor": 20, "vessel": 20, "ureter": 20}
+#: What the quick preview shows: the large sheets around it cost most and help least.
+_SHOWN_FIRST = {"structures": ["kidney", "artery", "vein", "urinary", "organ", "bone"]}
 _JOINED = "-joined"
 
 
@@ -199,7 +201,7 @@ def _preview(offered: Collection[str]) -> list[Step]:
         return []
     return [
         Step("sample", "postprocess/sample", ("totalseg",), needed=False),
-        Step("preview", "smoothing/base", ("sample",), needed=False),
+        Step("preview", "smoothing/base", ("sample",), _SHOWN_FIRST, needed=False),
     ]
 
 

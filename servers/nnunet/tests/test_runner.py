@@ -87,7 +87,7 @@ def test_many_tasks_read_each_file_once(runner: NnunetRunner, data_folder: Path)
     assert announced == ["totalseg", "tumor", "vessel", "ureter"]
     assert set(answer.parts) == set(TASKS)
     manifest = json.loads((data_folder / answer.manifest_path).read_text())
-    assert manifest["prepared_channels"] == 3
+    assert manifest["report"]["prepared_channels"] == 3
     assert min(np.diff(fractions)) > -1e-9
     assert fractions[-1] == 1
 
