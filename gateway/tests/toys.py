@@ -44,6 +44,10 @@ PHASES = tuple(
 )
 
 
+#: Steps of 10 ms.
+_HELD_AT_MOST = 6000
+
+
 class Gates:
     """Lets a test hold a toy's step until it says go, and see what became of it."""
 
@@ -79,8 +83,12 @@ class Gates:
         go, ended = self.go, self.ended[name]
         self.reached[name].set()
         try:
-            while not go.wait(0.01):
+            # Bounded, so that a test that lost its way fails instead of waiting for ever.
+            for _ in range(_HELD_AT_MOST):
+                if go.wait(0.01):
+                    return
                 progress.advance(0.2, f"{name} is held")
+            raise Unprocessable(f"The toy '{name}' was held too long.", "Let it go.")
         except BaseException:
             ended.set()
             raise
@@ -94,6 +102,12 @@ class Tasks(Parameters):
 
     tasks: list[str]
     bundles: dict[str, str] = Field(default_factory=dict)
+
+
+class Shown(Parameters):
+    """Surfaces of structures."""
+
+    structures: list[str] | None = None
 
 
 class Take(Parameters):
@@ -200,7 +214,7 @@ def _merge(maps: Sequence[LabelMap], parameters: Take, progress: Progress) -> La
     return merge(kept)
 
 
-def _surface(labels: LabelMap, parameters: NoParameters, progress: Progress) -> Scene:
+def _surface(labels: LabelMap, parameters: Shown, progress: Progress) -> Scene:
     GATES.pass_by("base", progress)
     corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=np.float64)
     faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
@@ -227,7 +241,7 @@ def smoothing(data: DataRoot) -> OperationRunner:
     base = Operation(
         "smoothing/base",
         (MASK,),
-        NoParameters,
+        Shown,
         _surface,
         output="scene",
         example={"mask_path": "cases/17/mask.nii.gz"},
