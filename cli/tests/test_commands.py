@@ -186,12 +186,15 @@ def test_being_interrupted_cancels(tmp_path: Path, kind: signal.Signals) -> None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     command = [sys.executable, "-m", "nephra_cli", "run", "smoothing/base", "mask_path=m"]
+    # Where the tests run in the background SIGINT is ignored, and children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--state", str(tmp_path), "--url", f"http://127.0.0.1:{server.server_port}"],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     try:
         assert process.stderr is not None
         assert "begun" in process.stderr.readline()
@@ -203,6 +206,7 @@ def test_being_interrupted_cancels(tmp_path: Path, kind: signal.Signals) -> None
         assert Slow.hung_up.wait(timeout=60)
     finally:
         process.kill()
+        process.communicate()
         server.shutdown()
         thread.join()
         server.server_close()
