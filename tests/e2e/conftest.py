@@ -180,6 +180,26 @@ def check_scene() -> Callable[[Path, LabelMap], None]:
     return _check_scene
 
 
+@pytest.fixture(scope="session")
+def family() -> Callable[[int], set[int]]:
+    """The ids of a process and all its descendants."""
+    return _family
+
+
+def _family(pid: int) -> set[int]:
+    """A process and all its descendants."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
+        except (OSError, ValueError):
+            continue
+    members = {pid}
+    while more := {p for p, parent in parents.items() if parent in members} - members:
+        members |= more
+    return members
+
+
 def _check_scene(obj: Path, mask: LabelMap) -> None:
     """Each structure of the mask is one closed surface that lies over it."""
     scene = trimesh.load(obj)

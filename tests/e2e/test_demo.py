@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ MOST_MEMORY_GIB = 6
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], float]:
+def demo(
+    tmp_path_factory: pytest.TempPathFactory, family: Callable[[int], set[int]]
+) -> tuple[Path, dict[str, Any], float]:
     """(folder that it left, what it printed, peak memory of all its processes in GiB)."""
     if not Path("/proc/self/smaps_rollup").exists():
         pytest.skip("the memory of processes cannot be read here")
@@ -30,7 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
     )
     peak, over = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, peak, over))
+    watcher = threading.Thread(target=_watch, args=(process.pid, family, peak, over))
     watcher.start()
     said, errors = process.communicate()
     over.set()
@@ -83,23 +86,11 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("NEPHRA_")}
 
 
-def _watch(pid: int, peak: list[float], over: threading.Event) -> None:
+def _watch(
+    pid: int, family: Callable[[int], set[int]], peak: list[float], over: threading.Event
+) -> None:
     while not over.wait(0.5):
-        peak[0] = max(peak[0], sum(_pss_gib(p) for p in _family(pid)))
-
-
-def _family(pid: int) -> set[int]:
-    """A process and all its descendants."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(status.parent.name)] = int(status.read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, ValueError):
-            continue
-    members = {pid}
-    while more := {p for p, parent in parents.items() if parent in members} - members:
-        members |= more
-    return members
+        peak[0] = max(peak[0], sum(_pss_gib(p) for p in family(pid)))
 
 
 def _pss_gib(pid: int) -> float:

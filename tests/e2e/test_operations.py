@@ -218,27 +218,20 @@ def test_information_is_there(service: Any) -> None:
         assert service.get(page).status_code == 200, page
 
 
-def test_only_loopback_listens(service: Any) -> None:
+def test_only_loopback_listens(service: Any, family: Any) -> None:
     """No socket of any of its processes is open to the network."""
     if not service.pid:
         pytest.skip("an installation elsewhere")
-    own = _family(service.pid)
+    own = _sockets(family(service.pid))
     listening = [line for line in _listening() if line[1] & own]
     assert len(listening) >= 4
     for address, _ in listening:
         assert address in ("0100007F", "00000000000000000000000001000000"), address
 
 
-def _family(pid: int) -> set[int]:
-    """The inodes of all sockets of a process and its descendants."""
-    members, inodes = {pid}, set()
-    for status in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda p: int(p.parent.name)):
-        try:
-            parent = int(status.read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, ValueError):
-            continue
-        if parent in members:
-            members.add(int(status.parent.name))
+def _sockets(members: set[int]) -> set[int]:
+    """The inodes of all sockets of these processes."""
+    inodes = set()
     for member in members:
         for handle in Path(f"/proc/{member}/fd").iterdir():
             target = str(handle.readlink()) if handle.is_symlink() else ""
