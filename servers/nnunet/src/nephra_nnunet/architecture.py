@@ -57,6 +57,11 @@ class Architecture:
         """Number of resolutions."""
         return len(self.features)
 
+    @property
+    def last_layer(self) -> str:
+        """Name of the layer that makes the logits."""
+        return f"decoder.seg_layers.{self.stages - 2}"
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The tensors that inference needs: name as in nnU-Net's state dict → shape."""
         plan = dict(self._plain() if self.kind == "plain" else self._residual())
@@ -103,9 +108,8 @@ class Architecture:
                 name = f"decoder.stages.{step}.convs.{depth}"
                 yield from self._block(name, incoming, here, self.kernels[-step - 2])
                 incoming = here
-        head = f"decoder.seg_layers.{self.stages - 2}"
-        yield f"{head}.weight", (self.heads, self.features[0], 1, 1, 1)
-        yield f"{head}.bias", (self.heads,)
+        yield f"{self.last_layer}.weight", (self.heads, self.features[0], 1, 1, 1)
+        yield f"{self.last_layer}.bias", (self.heads,)
 
     def _block(
         self, name: str, incoming: int, outgoing: int, kernel: Triple, bias: bool | None = None

@@ -6,9 +6,9 @@ tile, and are summed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import groupby, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,63 +16,75 @@ from scipy import ndimage
 
 from nephra_contract.progress import Progress
 from nephra_nnunet.architecture import Triple
-from nephra_nnunet.backends import Network
+from nephra_nnunet.backends import Network, Target
+from nephra_nnunet.plans import Heads
+from nephra_nnunet.resampling import Operators
 
 _STEP = 0.5
 _SIGMA = 1 / 8
 _PEAK = 10
 
+Box = tuple[slice, slice, slice]
 
-def predict(
+
+def segment(
     network: Network,
     image: NDArray[np.float32],
-    patch: Triple,
-    heads: int,
+    target: Target,
     mirror_axes: Sequence[int],
     progress: Progress,
-) -> NDArray[np.float32]:
-    """Logits of a whole image.
+) -> None:
+    """Run a network over a whole image, and write its labels.
 
     Args:
         network: ready to run.
-        image: (channels, a, b, c).
-        patch: the tile.
-        heads: outputs of the network.
+        image: (channels, a, b, c) at the network's spacing.
+        target: what becomes of the outputs; see `aim`.
         mirror_axes: spatial axes to average mirrored predictions over; empty for none.
         progress: advanced tile by tile, which is where cancelling happens.
-
-    Returns:
-        (heads, a, b, c) float32.
     """
-    padded, inner = _pad(image, patch)
-    shape = padded.shape[1:]
-    weight = gaussian(patch)
-    total = np.zeros((heads, *shape), dtype=np.float32)
-    weights = np.zeros(shape, dtype=np.float32)
-    places = tiles((shape[0], shape[1], shape[2]), patch)
-    for done, start in enumerate(places):
+    padded = _pad(image, target)
+    sink = network.sink(target)
+    places = tiles(target.shape, target.patch)
+    done = 0
+    for row, following in _rows(places, target.shape[0]):
+        for start in row:
+            progress.advance(done / len(places), "inference")
+            box = tuple(slice(s, s + p) for s, p in zip(start, target.patch, strict=True))
+            sink.add(start, network.infer(padded[:, *box], mirror_axes))
+            done += 1
         progress.advance(done / len(places), "inference")
-        box = tuple(slice(s, s + p) for s, p in zip(start, patch, strict=True))
-        logits = _mirrored(network, padded[:, *box], mirror_axes)
-        total[:, *box] += logits * weight
-        weights[box] += weight
-    progress.advance(1.0, "inference")
-    total /= weights
-    return total[:, *inner]
+        sink.finish(following)
+
+
+def aim(
+    shape: Triple,
+    patch: Triple,
+    back: Operators,
+    heads: Heads,
+    numbers: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+) -> Target:
+    """The target for an image of that shape at the network's spacing; see `Target`."""
+    missing = [max(p - n, 0) for n, p in zip(shape, patch, strict=True)]
+    a, b, c = (slice(m // 2, m // 2 + n) for m, n in zip(missing, shape, strict=True))
+    padded = [n + m for n, m in zip(shape, missing, strict=True)]
+    return Target(
+        shape=(padded[0], padded[1], padded[2]),
+        inner=(a, b, c),
+        patch=patch,
+        weight=gaussian(patch),
+        back=back,
+        heads=heads,
+        numbers=numbers,
+        labels=labels,
+    )
 
 
 def tiles(shape: Triple, patch: Triple) -> list[Triple]:
     """Where tiles start: at most half a tile apart, evenly spread, nnU-Net's order."""
     starts = [_starts(n, p) for n, p in zip(shape, patch, strict=True)]
     return [(a, b, c) for a, b, c in product(*starts)]
-
-
-def _starts(length: int, tile: int) -> list[int]:
-    count = int(np.ceil((length - tile) / (tile * _STEP))) + 1
-    if count < 2:
-        return [0]
-    step = (length - tile) / (count - 1)
-    return [int(np.round(step * n)) for n in range(count)]
 
 
 @lru_cache(maxsize=8)
@@ -92,29 +104,27 @@ def gaussian(patch: Triple) -> NDArray[np.float32]:
     return weight
 
 
-def _mirrored(
-    network: Network, tile: NDArray[np.float32], axes: Sequence[int]
-) -> NDArray[np.float32]:
-    once: NDArray[np.float32] = network.infer(tile)
-    if not axes:
-        return once
-    total: NDArray[np.float32] = once.copy()
-    flips = [f for n in range(1, len(axes) + 1) for f in combinations(axes, n)]
-    for flip in flips:
-        spatial = tuple(a + 1 for a in flip)
-        total += np.flip(network.infer(np.flip(tile, spatial)), spatial)
-    return np.asarray(total / np.float32(len(flips) + 1), dtype=np.float32)
+def _starts(length: int, tile: int) -> list[int]:
+    count = int(np.ceil((length - tile) / (tile * _STEP))) + 1
+    if count < 2:
+        return [0]
+    step = (length - tile) / (count - 1)
+    return [int(np.round(step * n)) for n in range(count)]
 
 
-def _pad(
-    image: NDArray[np.float32], patch: Triple
-) -> tuple[NDArray[np.float32], tuple[slice, slice, slice]]:
-    """Zeros around an image smaller than a tile; and where the image then lies."""
-    missing = [max(p - n, 0) for n, p in zip(image.shape[1:], patch, strict=True)]
-    before = [m // 2 for m in missing]
-    inner = [slice(b, b + n) for b, n in zip(before, image.shape[1:], strict=True)]
-    box = (inner[0], inner[1], inner[2])
-    if not any(missing):
-        return image, box
-    width = [(0, 0), *((b, m - b) for b, m in zip(before, missing, strict=True))]
-    return np.pad(image, width), box
+def _rows(places: Sequence[Triple], length: int) -> Iterator[tuple[list[Triple], int]]:
+    """Tiles that start at the same length, and from where on later tiles reach."""
+    rows = [list(row) for _, row in groupby(places, key=lambda start: start[0])]
+    following = [row[0][0] for row in rows[1:]] + [length]
+    return zip(rows, following, strict=True)
+
+
+def _pad(image: NDArray[np.float32], target: Target) -> NDArray[np.float32]:
+    """Zeros around an image that is smaller than a tile."""
+    if image.shape[1:] == target.shape:
+        return image
+    width = [
+        (part.start, whole - part.stop)
+        for part, whole in zip(target.inner, target.shape, strict=True)
+    ]
+    return np.pad(image, [(0, 0), *width])
