@@ -1,11 +1,12 @@
 """A bundle: a trained nnU-Net on disk as training left it, plus `bundle.yaml`.
 
-It is checked whole when it is loaded: a bundle that cannot work never becomes ready.
+It is checked whole when it is loaded: a bundle that cannot work never becomes ready. A bundle
+may be made of parts, each a bundle with a network of its own, whose labels are merged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,12 +33,15 @@ class Bundle:
     Args:
         folder: where it lies.
         manifest: its `bundle.yaml`.
-        digest: sha256 of `bundle.yaml`, which itself holds that of every other file.
+        digest: sha256 of `bundle.yaml`, which itself holds that of every other file, or of the
+            parts' `bundle.yaml`, and so names all that inference reads.
         plans: of the configuration that was trained.
         heads: what the outputs mean.
         numbers: for each value of `export.decide`, the number in nephra's table.
         architecture: of the network.
         checkpoints: one per fold.
+        members: the bundles that it is made of. Where there are some, `plans`, `heads`,
+            `numbers`, `architecture` and `checkpoints` are the first one's: run `parts`.
     """
 
     folder: Path
@@ -48,11 +52,17 @@ class Bundle:
     numbers: tuple[int, ...]
     architecture: Architecture
     checkpoints: tuple[Checkpoint, ...]
+    members: tuple[Bundle, ...] = ()
 
     @property
     def name(self) -> str:
         """Its name, unique among the bundles that are served."""
         return self.manifest.name
+
+    @property
+    def parts(self) -> tuple[Bundle, ...]:
+        """The networks to run, itself if it is one; labels merge later over earlier."""
+        return self.members or (self,)
 
     @cached_property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -70,7 +80,7 @@ class Bundle:
     def describe(self) -> BundleDescription:
         """What others learn of it."""
         m = self.manifest
-        shown = {n: v for n, v in zip(self._class_names, self.numbers, strict=True) if v}
+        finest = min(self.parts, key=lambda part: max(part.plans.spacing_mm))
         return BundleDescription(
             name=m.name,
             task=m.task,
@@ -78,8 +88,8 @@ class Bundle:
             version=m.version,
             digest=self.digest,
             channels=[[str(p) for p in c] for c in m.phases],
-            labels=shown,
-            spacing_mm=list(self.plans.spacing_mm),
+            labels=self._labels(),
+            spacing_mm=list(finest.plans.spacing_mm),
             licence=m.licence,
             trained_on=m.trained_on,
             measured_on=m.measured_on,
@@ -87,8 +97,20 @@ class Bundle:
             metrics=m.metrics,
         )
 
+    def _labels(self) -> dict[str, int]:
+        """Class → our number, of all parts; a class that two parts number apart says its part."""
+        shown: dict[str, int] = {}
+        for part in self.parts:
+            for name, number in zip(part.class_names, part.numbers, strict=True):
+                if number and shown.get(name, number) != number:
+                    name = f"{part.folder.name}/{name}"
+                if number:
+                    shown[name] = number
+        return shown
+
     @property
-    def _class_names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
+        """What each value of `export.decide` is called in `dataset.json`."""
         return ("background", *self.heads.names) if self.heads.regions else self.heads.names
 
 
@@ -100,6 +122,38 @@ def load_bundle(folder: Path) -> Bundle:
     """
     manifest, digest = read_manifest(folder)
     check_files(folder, manifest)
+    if not manifest.parts:
+        return _load_network(folder, manifest, digest)
+    members = tuple(_load_part(folder, part, manifest) for part in manifest.parts)
+    return replace(members[0], folder=folder, manifest=manifest, digest=digest, members=members)
+
+
+def _load_part(folder: Path, name: str, whole: BundleManifest) -> Bundle:
+    """One part, held to what the whole says of itself."""
+    try:
+        part = load_bundle(folder / name)
+    except BundleInvalid as error:
+        raise BundleInvalid(
+            f"The part '{name}' cannot be used: {error.detail}", error.action
+        ) from error
+    if part.members:
+        raise BundleInvalid(
+            f"The part '{name}' is made of parts itself.", "Name its parts in the whole instead."
+        )
+    for said, own, wanted in (
+        ("task", part.manifest.task, whole.task),
+        ("channels", part.manifest.phases, whole.phases),
+        ("precision", part.manifest.precision, whole.precision),
+    ):
+        if own != wanted:
+            raise BundleInvalid(
+                f"The part '{name}' says {said} {own}, the whole bundle {wanted}.",
+                "Say the same in both bundle.yaml.",
+            )
+    return part
+
+
+def _load_network(folder: Path, manifest: BundleManifest, digest: str) -> Bundle:
     dataset = read_document(folder, "dataset.json")
     checkpoints = tuple(read_checkpoint(folder / f) for f in manifest.checkpoint_files())
     channels = channel_count(dataset)

@@ -6,10 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nephra_contract import labels as names
 from nephra_contract.errors import BundleInvalid
@@ -19,12 +27,14 @@ from nephra_nnunet.plans import Heads
 
 TaskName = Literal["totalseg", "vessel", "ureter", "tumor"]
 Phase = Literal["A", "P", "D"]
+Precision = Literal["float32", "bfloat16"]
 MANIFEST = "bundle.yaml"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+PartName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 
 class BundleManifest(BaseModel):
-    """`bundle.yaml`."""
+    """`bundle.yaml`, of one network or of several whose labels are merged."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +46,13 @@ class BundleManifest(BaseModel):
         min_length=1, description="Per channel its phase, or phases in order of preference."
     )
     labels: dict[str, int | None] = Field(
-        description="Class of dataset.json → number in nephra's table; null drops it."
+        default_factory=dict,
+        description="Class of dataset.json → number in nephra's table; null drops it.",
+    )
+    parts: list[PartName] = Field(
+        default_factory=list,
+        description="Folders of the bundles that this one is made of; each says its own labels, "
+        "which are merged in this order, the later over the earlier.",
     )
     folds: list[int | Literal["all"]] = Field(default=[0], min_length=1)
     checkpoint: str = "checkpoint_final.pth"
@@ -48,7 +64,12 @@ class BundleManifest(BaseModel):
         description="Directions of the training images' axes, such as LPS: images are turned "
         "to them. Left out, images are taken as they are stored, like nnU-Net does.",
     )
+    precision: Precision = Field(
+        default="float32",
+        description="Of the network's numbers on a CPU; bfloat16 is admitted by a self-test only.",
+    )
     licence: str = ""
+    source: str = Field(default="", description="Where the weights come from.")
     trained_on: str = ""
     measured_on: str = ""
     intended_use: str = ""
@@ -63,6 +84,14 @@ class BundleManifest(BaseModel):
                 raise ValueError(f"'{name}' leads out of the bundle")
         return value
 
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if bool(self.labels) == bool(self.parts):
+            raise ValueError("either 'labels' (one network) or 'parts' (several) has to be there")
+        if len(set(self.parts)) != len(self.parts):
+            raise ValueError("a part is named twice")
+        return self
+
     @property
     def phases(self) -> list[list[Phase]]:
         """Per channel the phases that it takes, in order of preference."""
@@ -71,6 +100,12 @@ class BundleManifest(BaseModel):
     def checkpoint_files(self) -> list[str]:
         """One file per fold, relative to the bundle."""
         return [f"fold_{fold}/{self.checkpoint}" for fold in self.folds]
+
+    def needed_files(self) -> list[str]:
+        """What inference reads, relative to the bundle."""
+        if self.parts:
+            return [f"{part}/{MANIFEST}" for part in self.parts]
+        return ["dataset.json", "plans.json", *self.checkpoint_files()]
 
 
 def read_manifest(folder: Path) -> tuple[BundleManifest, str]:
@@ -107,8 +142,7 @@ def check_files(folder: Path, manifest: BundleManifest) -> None:
     Raises:
         BundleInvalid: a file is missing, changed, or not listed.
     """
-    needed = {"dataset.json", "plans.json", *manifest.checkpoint_files()}
-    unlisted = sorted(needed - set(manifest.files))
+    unlisted = sorted(set(manifest.needed_files()) - set(manifest.files))
     if unlisted:
         raise BundleInvalid(
             f"{MANIFEST} lists no sha256 of {', '.join(unlisted)}.",
