@@ -10,7 +10,7 @@ import yaml
 
 from nephra_contract.errors import BundleInvalid
 from nephra_nnunet.bundle import load_bundle
-from nephra_nnunet.plans import read_heads
+from nephra_nnunet.dataset import read_heads
 
 MakeBundle = Callable[..., Path]
 

@@ -6,17 +6,32 @@ Only the two families that nnU-Net plans by itself are known: the plain convolut
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from nephra_contract.errors import BundleInvalid
+from nephra_nnunet.documents import understood
 
 Triple = tuple[int, int, int]
 Kind = Literal["plain", "residual"]
 
 _KINDS: Mapping[str, Kind] = {"PlainConvUNet": "plain", "ResidualEncoderUNet": "residual"}
 _DEPTHS: Mapping[Kind, str] = {"plain": "n_conv_per_stage", "residual": "n_blocks_per_stage"}
+#: Where nnU-Net keeps its networks; the old format names them without it.
+_PACKAGE = "dynamic_network_architectures."
+_MODULES = ("", "architectures.unet", "architectures.residual_unet")
+#: A block's layers are named, and numbered a second time: 0 is the convolution.
+_SHARED = re.compile(r"\.all_modules\.([0-9]+)\.")
+#: Arguments of the networks that change nothing at inference, or are read below.
+_ARGUMENTS = {
+    "n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage",
+    "n_blocks_per_stage", "n_conv_per_stage_decoder", "conv_bias", "conv_op", "norm_op",
+    "norm_op_kwargs", "nonlin", "nonlin_kwargs", "nonlin_first", "block", "bottleneck_channels",
+    "stem_channels", "dropout_op", "dropout_op_kwargs", "deep_supervision",
+}  # fmt: skip
 _ACTION = "Train with nnU-Net's own 3D U-Nets, or ask for this network to be supported."
 
 
@@ -67,6 +82,25 @@ class Architecture:
         plan = dict(self._plain() if self.kind == "plain" else self._residual())
         plan.update(self._decoder())
         return plan
+
+    def strange(self, names: Iterable[str]) -> list[str]:
+        """Those of a checkpoint's tensors that this network does not have, sorted.
+
+        A checkpoint holds most tensors several times, under the names of the modules that share
+        them, and the outputs at coarser stages that only training uses.
+        """
+        known = set(self.shapes())
+        known |= {
+            f"decoder.seg_layers.{step}.{part}"
+            for step in range(self.stages - 2)
+            for part in ("weight", "bias")
+        }
+        return sorted(name for name in names if _first_name(name) not in known)
+
+    def divisors(self) -> Triple:
+        """What a tile's sides have to be multiples of."""
+        a, b, c = (math.prod(stride[axis] for stride in self.strides) for axis in range(3))
+        return a, b, c
 
     def _plain(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         incoming = self.input_channels
@@ -129,20 +163,25 @@ def read_architecture(
     Raises:
         BundleInvalid: a network, convolution, normalisation or activation that is not known.
     """
+    with understood("plans.json"):
+        return _read(configuration, input_channels, heads)
+
+
+def _read(configuration: Mapping[str, Any], input_channels: int, heads: int) -> Architecture:
     if "architecture" in configuration:
         described = configuration["architecture"]
-        name = str(described["network_class_name"]).rsplit(".", 1)[-1]
+        name = str(described["network_class_name"]).removeprefix(_PACKAGE)
         keywords: Mapping[str, Any] = described["arch_kwargs"]
     else:
         name = str(configuration.get("UNet_class_name"))
-        keywords = _old_keywords(configuration, name)
-    if name not in _KINDS:
-        raise BundleInvalid(
-            f"The plans name the network '{name}'; only {' and '.join(_KINDS)} are known.", _ACTION
-        )
-    kind = _KINDS[name]
+        keywords = {}
+    kind = _kind(name)
+    if not keywords:
+        keywords = _old_keywords(configuration, kind)
     _check_parts(keywords)
     stages = int(keywords["n_stages"])
+    if stages < 2:
+        raise BundleInvalid(f"The plans describe a network of {stages} stages.", _ACTION)
     features = _per_stage(keywords["features_per_stage"], stages)
     return Architecture(
         kind=kind,
@@ -160,7 +199,16 @@ def read_architecture(
     )
 
 
-def _old_keywords(configuration: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _kind(name: str) -> Kind:
+    module, _, last = name.rpartition(".")
+    if last not in _KINDS or module not in _MODULES:
+        raise BundleInvalid(
+            f"The plans name the network '{name}'; only {' and '.join(_KINDS)} are known.", _ACTION
+        )
+    return _KINDS[last]
+
+
+def _old_keywords(configuration: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """The old format says in other words what the new one says in `arch_kwargs`."""
     depths = configuration["n_conv_per_stage_encoder"]
     base, most = configuration["UNet_base_num_features"], configuration["unet_max_num_features"]
@@ -169,14 +217,22 @@ def _old_keywords(configuration: Mapping[str, Any], name: str) -> dict[str, Any]
         "features_per_stage": [min(base * 2**stage, most) for stage in range(len(depths))],
         "kernel_sizes": configuration["conv_kernel_sizes"],
         "strides": configuration["pool_op_kernel_sizes"],
-        _DEPTHS[_KINDS.get(name, "plain")]: depths,
+        _DEPTHS[kind]: depths,
         "n_conv_per_stage_decoder": configuration["n_conv_per_stage_decoder"],
         "conv_bias": True,
+        "conv_op": "Conv3d",
+        "norm_op": "InstanceNorm3d",
+        "nonlin": "LeakyReLU",
     }
 
 
 def _check_parts(keywords: Mapping[str, Any]) -> None:
-    """Refuse what would be built wrongly. What is left out has nnU-Net's default."""
+    """Refuse what would be built wrongly. What is left out is none, or the network's default."""
+    strange = sorted(set(keywords) - _ARGUMENTS)
+    if strange:
+        raise BundleInvalid(
+            f"The plans give the network {', '.join(strange)}, which is not known.", _ACTION
+        )
     known = {
         "conv_op": ("Conv3d",),
         "norm_op": ("InstanceNorm3d",),
@@ -184,7 +240,7 @@ def _check_parts(keywords: Mapping[str, Any]) -> None:
         "block": ("BasicBlockD", "None"),
     }
     for part, allowed in known.items():
-        found = str(keywords.get(part, allowed[0])).rsplit(".", 1)[-1]
+        found = str(keywords.get(part)).rsplit(".", 1)[-1]
         if found not in allowed:
             raise BundleInvalid(
                 f"The plans ask for {part} '{found}'; only {allowed[0]} is known.", _ACTION
@@ -195,6 +251,12 @@ def _check_parts(keywords: Mapping[str, Any]) -> None:
         raise BundleInvalid(
             "The plans ask for another order of layers, or for bottleneck blocks.", _ACTION
         )
+
+
+def _first_name(name: str) -> str:
+    """The name under which `shapes` knows a tensor that a checkpoint holds several times."""
+    own = name.removeprefix("decoder.") if name.startswith("decoder.encoder.") else name
+    return _SHARED.sub(lambda found: ".conv." if found[1] == "0" else ".norm.", own)
 
 
 def _per_stage(value: int | Sequence[int], stages: int) -> tuple[int, ...]:

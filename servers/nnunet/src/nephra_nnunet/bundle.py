@@ -6,6 +6,7 @@ may be made of parts, each a bundle with a network of its own, whose labels are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +16,16 @@ from nephra_contract.messages import BundleDescription
 from nephra_nnunet.architecture import Architecture, read_architecture
 from nephra_nnunet.backends import Weights
 from nephra_nnunet.checkpoint import Checkpoint, read_checkpoint
+from nephra_nnunet.dataset import channel_count, read_heads
+from nephra_nnunet.documents import read_document
 from nephra_nnunet.manifest import (
     BundleManifest,
     check_channels,
     check_files,
     class_numbers,
-    read_document,
     read_manifest,
 )
-from nephra_nnunet.plans import Heads, Plans, channel_count, read_heads, read_plans
+from nephra_nnunet.plans import Heads, Plans, read_plans
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,7 @@ def _load_network(folder: Path, manifest: BundleManifest, digest: str) -> Bundle
         )
     check_channels(manifest)
     heads = read_heads(dataset)
-    configuration = manifest.configuration or checkpoints[0].configuration
+    configuration = manifest.configuration or _configuration(checkpoints)
     plans = read_plans(read_document(folder, "plans.json"), configuration, channels)
     bundle = Bundle(
         folder=folder,
@@ -176,12 +178,34 @@ def _load_network(folder: Path, manifest: BundleManifest, digest: str) -> Bundle
         architecture=read_architecture(plans.network, channels, len(heads.names)),
         checkpoints=checkpoints,
     )
+    _check_patch(plans, bundle.architecture)
     for checkpoint in checkpoints:
-        _check_shapes(bundle.architecture, checkpoint)
+        _check_tensors(bundle.architecture, checkpoint)
     return bundle
 
 
-def _check_shapes(architecture: Architecture, checkpoint: Checkpoint) -> None:
+def _configuration(checkpoints: Sequence[Checkpoint]) -> str:
+    """The configuration that all folds were trained with."""
+    found = sorted({c.configuration for c in checkpoints})
+    if len(found) > 1:
+        raise BundleInvalid(
+            f"The folds were trained with different configurations: {', '.join(found)}.",
+            "Take all folds from one and the same training.",
+        )
+    return found[0]
+
+
+def _check_tensors(architecture: Architecture, checkpoint: Checkpoint) -> None:
+    """Hold the checkpoint to the plans: all that they ask for, and nothing that they do not."""
+    strange = architecture.strange(checkpoint.tensors)
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise BundleInvalid(
+            f"The checkpoint holds a tensor '{strange[0]}'{more} that the plans do not explain; "
+            f"its trainer, '{checkpoint.trainer}', built another network than the plans describe.",
+            "Take plans.json and checkpoint from one and the same training, by a trainer that "
+            "builds the network of the plans.",
+        )
     for name, shape in architecture.shapes().items():
         stored = checkpoint.tensors.get(name)
         if stored is None or stored.shape != shape:
@@ -191,6 +215,15 @@ def _check_shapes(architecture: Architecture, checkpoint: Checkpoint) -> None:
                 f"the checkpoint {said}.",
                 "Take plans.json, dataset.json and checkpoint from one and the same training.",
             )
+
+
+def _check_patch(plans: Plans, architecture: Architecture) -> None:
+    if any(n % d for n, d in zip(plans.patch, architecture.divisors(), strict=True)):
+        raise BundleInvalid(
+            f"The plans' patch {list(plans.patch)} cannot be halved as their strides ask: its "
+            f"sides have to be multiples of {list(architecture.divisors())}.",
+            "Take plans.json from the folder that training left.",
+        )
 
 
 def _weights(architecture: Architecture, checkpoint: Checkpoint) -> Weights:

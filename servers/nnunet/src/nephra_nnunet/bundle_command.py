@@ -18,8 +18,9 @@ from nephra_contract.errors import BundleInvalid, NephraError
 from nephra_contract.messages import Problem
 from nephra_contract.results import sha256
 from nephra_nnunet.bundle import Bundle, load_bundle
-from nephra_nnunet.manifest import MANIFEST, TaskName, read_document
-from nephra_nnunet.plans import channel_count, read_heads
+from nephra_nnunet.dataset import channel_count, read_heads
+from nephra_nnunet.documents import read_document
+from nephra_nnunet.manifest import MANIFEST, TaskName
 
 _FILES = ("dataset.json", "plans.json")
 _DEFAULT_CHANNELS = {"totalseg": "A|P|D", "tumor": "A|P|D", "vessel": "A,P", "ureter": "D"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -22,12 +21,12 @@ from pydantic import (
 from nephra_contract import labels as names
 from nephra_contract.errors import BundleInvalid
 from nephra_contract.results import sha256
+from nephra_nnunet.backends import Precision
 from nephra_nnunet.orientation import check_code
 from nephra_nnunet.plans import Heads
 
 TaskName = Literal["totalseg", "vessel", "ureter", "tumor"]
 Phase = Literal["A", "P", "D"]
-Precision = Literal["float32", "bfloat16"]
 MANIFEST = "bundle.yaml"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 PartName = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -202,20 +201,3 @@ def class_numbers(heads: Heads, labels: Mapping[str, int | None]) -> tuple[int, 
                 "Map every class of dataset.json to a number of GET /labels, or to null.",
             )
     return (0, *(labels[c] or 0 for c in classes))
-
-
-def read_document(folder: Path, name: str) -> dict[str, Any]:
-    """Read a JSON object of nnU-Net.
-
-    Raises:
-        BundleInvalid: not there, or no JSON object.
-    """
-    try:
-        document = json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleInvalid(
-            f"{name} is missing, or no JSON.", "Take it from the folder that training left."
-        ) from error
-    if not isinstance(document, dict):
-        raise BundleInvalid(f"{name} is no JSON object.", "Take it from the training's folder.")
-    return document

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from nephra_contract.errors import BundleInvalid
 from nephra_nnunet.architecture import Triple
+from nephra_nnunet.documents import TRAINING_FOLDER, understood
 
 Scheme = Literal[
     "CTNormalization", "ZScoreNormalization", "RescaleTo01Normalization", "NoNormalization"
 ]
-_TRAINING_FOLDER = "Take the file from the folder that nnUNetv2_train left."
+#: nnU-Net's readers of medical volumes → whether they turn images to RAS+.
+_READERS: Mapping[str, bool] = {
+    "SimpleITKIO": False,
+    "SimpleITKIOWithReorient": True,
+    "NibabelIO": False,
+    "NibabelIOWithReorient": True,
+}
+_RESAMPLING = "resample_data_or_seg_to_shape"
+#: nnU-Net's threshold for a coarse axis; plans may name it, but only as it is.
+_ANISOTROPY = 3
 
 
 @dataclass(frozen=True)
@@ -96,67 +107,26 @@ def read_plans(plans: Mapping[str, Any], configuration: str, channels: int) -> P
     Raises:
         BundleInvalid: it is not there, is no single 3D stage, or asks for an unknown step.
     """
-    found = _inherit(plans, configuration)
-    _check_stage(found, configuration)
-    patch = found["patch_size"]
-    spacing = found["spacing"]
-    transpose = plans.get("transpose_forward", [0, 1, 2])
-    if sorted(transpose) != [0, 1, 2] or len(spacing) != 3:
-        raise BundleInvalid("The plans do not describe three axes.", _TRAINING_FOLDER)
-    return Plans(
-        configuration=configuration,
-        patch=(int(patch[0]), int(patch[1]), int(patch[2])),
-        spacing_mm=(float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        transpose=(int(transpose[0]), int(transpose[1]), int(transpose[2])),
-        normalisation=_normalisations(plans, found, channels),
-        image_resampling=_resampling(found, "data", 3),
-        logits_resampling=_resampling(found, "probabilities", 1),
-        reorients=plans.get("image_reader_writer") == "NibabelIOWithReorient",
-        network=found,
-    )
-
-
-def read_heads(dataset: Mapping[str, Any]) -> Heads:
-    """Read the outputs from `dataset.json`.
-
-    Raises:
-        BundleInvalid: no background, numbers with gaps, or regions without an order.
-    """
-    labels = {str(k): v for k, v in dict(dataset.get("labels", {})).items() if k != "ignore"}
-    if labels.get("background") != 0:
-        raise BundleInvalid("dataset.json declares no label 'background': 0.", _TRAINING_FOLDER)
-    if any(isinstance(v, (list, tuple)) and len(v) > 1 for v in labels.values()):
-        return _regions(labels, dataset.get("regions_class_order"))
-    by_number = sorted((int(v[0] if isinstance(v, list) else v), k) for k, v in labels.items())
-    numbers = tuple(number for number, _ in by_number)
-    if numbers != tuple(range(len(numbers))):
-        raise BundleInvalid(
-            f"dataset.json numbers its labels {list(numbers)}; they must run from 0 without gaps.",
-            _TRAINING_FOLDER,
+    with understood("plans.json"):
+        found = _inherit(plans, configuration)
+        _check_stage(found, configuration)
+        reorients = _read_reader(plans)
+        patch = [int(n) for n in found["patch_size"]]
+        spacing = [float(s) for s in found["spacing"]]
+        transpose = [int(a) for a in plans.get("transpose_forward", (0, 1, 2))]
+        _check_axes(patch, spacing, transpose)
+        return Plans(
+            configuration=configuration,
+            patch=(patch[0], patch[1], patch[2]),
+            spacing_mm=(spacing[0], spacing[1], spacing[2]),
+            transpose=(transpose[0], transpose[1], transpose[2]),
+            normalisation=_normalisations(plans, found, channels),
+            image_resampling=_resampling(found, "data", range(6)),
+            # The labels' export interpolates linearly or by the nearest only.
+            logits_resampling=_resampling(found, "probabilities", range(2)),
+            reorients=reorients,
+            network=found,
         )
-    return Heads(tuple(name for _, name in by_number), numbers, regions=False)
-
-
-def channel_count(dataset: Mapping[str, Any]) -> int:
-    """How many channels `dataset.json` declares.
-
-    Raises:
-        BundleInvalid: none.
-    """
-    channels = dataset.get("channel_names") or dataset.get("modality") or {}
-    if not channels:
-        raise BundleInvalid("dataset.json declares no channels.", _TRAINING_FOLDER)
-    return len(channels)
-
-
-def _regions(labels: Mapping[str, Any], order: Any) -> Heads:
-    names = tuple(name for name in labels if name != "background")
-    if not isinstance(order, list) or len(order) != len(names):
-        raise BundleInvalid(
-            "dataset.json has regions, but 'regions_class_order' does not list one number each.",
-            _TRAINING_FOLDER,
-        )
-    return Heads(names, tuple(int(n) for n in order), regions=True)
 
 
 def _inherit(plans: Mapping[str, Any], name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -184,11 +154,44 @@ def _check_stage(configuration: Mapping[str, Any], name: str) -> None:
             f"The configuration '{name}' is not 3D; 2D networks are not supported.",
             "Use a 3D configuration such as 3d_fullres.",
         )
+    _check_preprocessor(configuration)
+
+
+def _check_preprocessor(configuration: Mapping[str, Any]) -> None:
     preprocessor = configuration.get("preprocessor_name", "DefaultPreprocessor")
     if preprocessor != "DefaultPreprocessor":
         raise BundleInvalid(
             f"The plans ask for the preprocessor '{preprocessor}', which is not known.",
             "Only nnU-Net's DefaultPreprocessor is supported.",
+        )
+
+
+def _read_reader(plans: Mapping[str, Any]) -> bool:
+    """Whether training turned images to RAS+, which its reader says."""
+    manager = plans.get("label_manager", "LabelManager")
+    if manager != "LabelManager":
+        raise BundleInvalid(
+            f"The plans ask for the label manager '{manager}', which is not known.",
+            "Only nnU-Net's LabelManager is supported.",
+        )
+    reader = plans.get("image_reader_writer", "SimpleITKIO")
+    if reader not in _READERS:
+        raise BundleInvalid(
+            f"The plans name the image reader '{reader}'; how it lays out a CT's axes is not "
+            f"known. Known are {', '.join(_READERS)}.",
+            "Train with one of those readers.",
+        )
+    return _READERS[reader]
+
+
+def _check_axes(patch: Sequence[int], spacing: Sequence[float], transpose: Sequence[int]) -> None:
+    if sorted(transpose) != [0, 1, 2] or len(spacing) != 3:
+        raise BundleInvalid("The plans do not describe three axes.", TRAINING_FOLDER)
+    if min(patch) < 1 or not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise BundleInvalid(
+            f"The plans give the patch {list(patch)} and the spacing {list(spacing)} mm, "
+            "which are not all positive.",
+            TRAINING_FOLDER,
         )
 
 
@@ -221,27 +224,44 @@ def _normalisation(
     if not fingerprint:
         raise BundleInvalid(
             "The plans ask for CT normalisation, but hold no intensities of the training set.",
-            _TRAINING_FOLDER,
+            TRAINING_FOLDER,
         )
-    return Normalisation(
-        scheme,
-        mean=float(fingerprint["mean"]),
-        std=float(fingerprint["std"]),
-        low=float(fingerprint["percentile_00_5"]),
-        high=float(fingerprint["percentile_99_5"]),
-    )
+    names = ("mean", "std", "percentile_00_5", "percentile_99_5")
+    mean, std, low, high = (float(fingerprint[name]) for name in names)
+    if not all(math.isfinite(n) for n in (mean, std, low, high)) or low > high:
+        raise BundleInvalid(
+            "The plans' intensities of the training set are not numbers.", TRAINING_FOLDER
+        )
+    return Normalisation(scheme, mean=mean, std=std, low=low, high=high)
 
 
-def _resampling(configuration: Mapping[str, Any], kind: str, order: int) -> Resampling:
-    name = configuration.get(f"resampling_fn_{kind}", "resample_data_or_seg_to_shape")
-    if name != "resample_data_or_seg_to_shape":
+def _resampling(configuration: Mapping[str, Any], kind: str, orders: range) -> Resampling:
+    """Read one resampling; what is left out has the default of nnU-Net's own function."""
+    name = configuration.get(f"resampling_fn_{kind}", _RESAMPLING)
+    if name != _RESAMPLING:
         raise BundleInvalid(
             f"The plans ask for the resampling '{name}', which is not known.",
-            "Only nnU-Net's resample_data_or_seg_to_shape is supported.",
+            f"Only nnU-Net's {_RESAMPLING} is supported.",
         )
-    keywords = configuration.get(f"resampling_fn_{kind}_kwargs") or {}
-    return Resampling(
-        order=int(keywords.get("order", order)),
-        order_z=int(keywords.get("order_z", 0)),
-        apart=keywords.get("force_separate_z"),
+    keywords = dict(configuration[f"resampling_fn_{kind}_kwargs"])
+    found = Resampling(
+        order=int(keywords.pop("order", 3)),
+        order_z=int(keywords.pop("order_z", 0)),
+        apart=keywords.pop("force_separate_z", False),
     )
+    as_expected = {"is_seg": False, "separate_z_anisotropy_threshold": _ANISOTROPY}
+    strange = [k for k, v in keywords.items() if k not in as_expected or v != as_expected[k]]
+    if strange or found.apart not in (None, True, False):
+        raise BundleInvalid(
+            f"The plans ask for {', '.join(strange) or 'force_separate_z'} in the resampling of "
+            f"{kind}, which is not known.",
+            "Use the resampling that nnU-Net plans by itself.",
+        )
+    if found.order not in orders or found.order_z not in orders:
+        raise BundleInvalid(
+            f"The plans resample {kind} with splines of order {found.order} (order_z "
+            f"{found.order_z}); supported are orders {orders[0]} to {orders[-1]}.",
+            "Set 'order' and 'order_z' of the plans to a supported order; nnU-Net's own are 3 for "
+            "data and 1 for probabilities.",
+        )
+    return found
