@@ -25,6 +25,9 @@ from nephra_contract.errors import BundleInvalid
 _MAX_PICKLE_BYTES = 64 * 2**20
 _ACTION = "Take the checkpoint as nnUNetv2_train left it; save it again with a current PyTorch."
 
+#: What parallel and compiled training put before every name.
+_WRAPPERS = ("module.", "_orig_mod.")
+
 _STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -78,14 +81,26 @@ class Checkpoint:
         """Read these tensors as float32.
 
         Raises:
-            BundleInvalid: one of them is missing, or the file is damaged.
+            BundleInvalid: one of them is missing or holds what is no finite number, or the file
+                is damaged.
         """
         try:
             with zipfile.ZipFile(self.path) as archive:
                 folder = _folder(archive)
-                return {n: _read_tensor(archive, folder, self._find(n)) for n in names}
+                return {n: self._read(archive, folder, n) for n in names}
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
             raise _damaged() from error
+
+    def _read(self, archive: zipfile.ZipFile, folder: str, name: str) -> NDArray[np.float32]:
+        values = _read_tensor(archive, folder, self._find(name))
+        bad = values.size - np.count_nonzero(np.isfinite(values))
+        if bad:
+            raise BundleInvalid(
+                f"The checkpoint's tensor '{name}' holds {bad} values that are not numbers: its "
+                "training diverged.",
+                "Take an earlier checkpoint, such as checkpoint_best.pth, or train again.",
+            )
+        return values
 
     def _find(self, name: str) -> StoredTensor:
         if name not in self.tensors:
@@ -107,7 +122,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             content = _unpickle(archive, _folder(archive))
     except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise _damaged() from error
-    if not isinstance(content, Mapping) or "network_weights" not in content:
+    weights = content.get("network_weights") if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not weights:
         raise BundleInvalid("The checkpoint holds no network weights of nnU-Net.", _ACTION)
     initial = content.get("init_args")
     configuration = initial.get("configuration") if isinstance(initial, Mapping) else None
@@ -115,23 +131,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
         path=path,
         configuration=str(configuration or "3d_fullres"),
         trainer=str(content.get("trainer_name", "")),
-        mirror_axes=_mirror_axes(content.get("inference_allowed_mirroring_axes")),
+        mirror_axes=_mirror_axes(content),
         tensors={
             _plain_name(str(name)): tensor
-            for name, tensor in content["network_weights"].items()
+            for name, tensor in weights.items()
             if isinstance(tensor, StoredTensor)
         },
     )
 
 
-def _mirror_axes(value: Any) -> tuple[int, ...]:
-    return tuple(int(axis) for axis in value) if isinstance(value, (tuple, list)) else ()
+def _mirror_axes(content: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes that mirroring is allowed over; old checkpoints call them `mirror_axes`."""
+    value = content.get("inference_allowed_mirroring_axes", content.get("mirror_axes"))
+    axes = value if isinstance(value, (tuple, list)) else ()
+    if any(axis not in (0, 1, 2) for axis in axes):
+        raise BundleInvalid("The checkpoint names axes to mirror over that are none.", _ACTION)
+    return tuple(sorted({int(axis) for axis in axes}))
 
 
 def _plain_name(name: str) -> str:
     """Names without what parallel or compiled training puts before them."""
-    for prefix in ("module.", "_orig_mod."):
-        name = name.removeprefix(prefix)
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
     return name
 
 
