@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nephra_cli import screen
-from nephra_cli.commands import bundle, case, demo, lists, run, up
+from nephra_cli.commands import bench, bundle, case, demo, lists, run, up
 from nephra_contract.errors import NephraError
 
 INTERRUPTED = 130
@@ -73,4 +73,5 @@ app.command("labels")(lists.labels)
 app.command("operations")(lists.operations)
 app.command("bundles")(lists.bundles)
 app.command("bundle", context_settings=bundle.PASS_ON, add_help_option=False)(bundle.bundle)
+app.add_typer(bench.bench, name="bench")
 app.command("demo")(demo.demo)

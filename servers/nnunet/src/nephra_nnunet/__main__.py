@@ -1,4 +1,7 @@
-"""`python -m nephra_nnunet` serves; `… run` runs one operation, `… bundle` looks after models."""
+"""`python -m nephra_nnunet` serves; `… run` runs one operation, `… bundle` looks after models.
+
+`… bench` measures nephra beside stock nnU-Net.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,10 @@ def command() -> int:
         from nephra_nnunet.bundle_command import main as bundle_main
 
         return bundle_main(sys.argv[2:], Settings().bundles)
+    if sys.argv[1:2] == ["bench"]:
+        from nephra_nnunet.bench.command import main as bench_main
+
+        return bench_main(sys.argv[2:])
     from nephra_serving.main import main
 
     return main("nnunet", build)

@@ -65,7 +65,7 @@ def text(value: str) -> bytes:
 
 def _deep_supervision(architecture: Architecture) -> Mapping[str, NDArray[np.float32]]:
     """The heads of the coarser stages: training needs them, inference only their presence."""
-    heads = {}
+    heads: dict[str, NDArray[np.float32]] = {}
     for step in range(architecture.stages - 2):
         name = f"decoder.seg_layers.{step}"
         features = architecture.features[-step - 2]

@@ -1,57 +1,120 @@
-"""What each stage of a run costs: CPU seconds of the process, and its peak memory so far."""
+"""What each stage of a run costs: wall and CPU seconds, and the peak of memory within it."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-_CLEAR_PEAK = "5"
+_STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+#: Written to `clear_refs`, it forgets the peak of resident memory (man 5 proc).
+_FORGET_PEAK = "5"
+
+
+@dataclass
+class Stage:
+    """One stage of a run.
+
+    Args:
+        name: what is done.
+        wall_s, cpu_s: seconds, of all its turns together.
+        peak_mib: the largest resident memory within it; None where the system does not say.
+    """
+
+    name: str
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_mib: float | None = None
 
 
 @dataclass
 class Stages:
-    """Stages of one run in this process, in their order.
+    """The stages of one run of this process, in the order of their first turn.
 
     Args:
-        rows: per stage its name, wall and CPU seconds, and peak memory in MiB within it.
+        report: a JSON file that is written whenever a stage begins for the first time, so that
+            a process that is killed leaves what it had done; None for none.
+        found: the stages so far.
+        running: the last one that began.
     """
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    report: Path | None = None
+    found: dict[str, Stage] = field(default_factory=dict)
+    running: str = ""
+    _highest_mib: float = 0.0
+    _open: bool = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure what is done inside. Stages of one name are added up."""
-        _forget_peak()
+        """Measure what is done inside.
+
+        Turns of one name are added up; a stage within another counts to the outer one.
+        """
+        if self._open:
+            yield
+            return
+        self.running, self._open = name, True
+        if name not in self.found:
+            self.write()
+        exact = self._forget_peak()
         wall, cpu = time.perf_counter(), cpu_seconds()
         try:
             yield
         finally:
-            row = {
-                "stage": name,
-                "wall_s": time.perf_counter() - wall,
-                "cpu_s": cpu_seconds() - cpu,
-                "peak_mib": peak_mib(),
-            }
-            self.rows.append(row)
+            self._open = False
+            stage = self.found.setdefault(name, Stage(name))
+            stage.wall_s += time.perf_counter() - wall
+            stage.cpu_s += cpu_seconds() - cpu
+            peak = peak_mib()
+            if exact and peak is not None:
+                stage.peak_mib = max(peak, stage.peak_mib or 0.0)
+
+    def write(self) -> None:
+        """Write the report."""
+        if self.report is not None:
+            self.report.write_text(json.dumps(self.named()), encoding="utf-8")
+
+    def named(self) -> dict[str, object]:
+        """The report: the stages, the last that began, and the process's peak until now."""
+        peak = peak_mib()
+        return {
+            "stages": [asdict(s) for s in self.found.values()],
+            "running": self.running,
+            "peak_mib": None if peak is None else max(peak, self._highest_mib),
+        }
+
+    def _forget_peak(self) -> bool:
+        """Begin to look for a peak anew; False where the system does not let us."""
+        # The peak of the whole process would be forgotten too.
+        self._highest_mib = max(self._highest_mib, peak_mib() or 0.0)
+        try:
+            _CLEAR_REFS.write_text(_FORGET_PEAK, encoding="ascii")
+        except OSError:
+            return False
+        return True
 
 
 def cpu_seconds() -> float:
     """User and system seconds of this process, all its threads, and its finished children."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return time.process_time() + times.children_user + times.children_system
 
 
-def peak_mib() -> float:
-    """The largest resident memory of this process since `_forget_peak`, in MiB."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(row for row in status.splitlines() if row.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
+def peak_mib() -> float | None:
+    """The largest resident memory of this process since its peak was forgotten, in MiB."""
+    return read_mib(_STATUS, "VmHWM")
 
 
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text(_CLEAR_PEAK, encoding="ascii")
+def read_mib(status: Path, member: str) -> float | None:
+    """A member of a process's status in MiB; None where there is none."""
+    try:
+        lines = status.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith(f"{member}:")]
+    return int(found[0]) / 1024 if found else None

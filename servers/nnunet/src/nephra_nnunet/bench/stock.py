@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -28,14 +27,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--labels", type=Path, required=True, help="Where labels go, .npy.")
     parser.add_argument("--report", type=Path, required=True, help="Where the stages go, .json.")
     parser.add_argument("--folds", nargs="+", default=["0"])
+    parser.add_argument("--checkpoint", default="checkpoint_final.pth")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--mirroring", action="store_true")
     parser.add_argument("--float32-sums", action="store_true")
     asked = parser.parse_args(arguments)
-    stages = Stages()
+    stages = Stages(asked.report)
     labels = run(asked, stages)
     np.save(asked.labels, labels)
-    asked.report.write_text(json.dumps({"stages": stages.rows}))
+    stages.write()
     return 0
 
 
@@ -48,7 +48,7 @@ def run(asked: argparse.Namespace, stages: Stages) -> Any:
         from nnunetv2.inference import predict_from_raw_data as stock
     torch.set_num_threads(asked.threads)
     if asked.float32_sums:
-        stock.torch = SinglePrecision(torch)  # type: ignore[assignment]
+        stock.torch = SinglePrecision(torch)
     with stages.stage("load"):
         predictor = stock.nnUNetPredictor(
             device=torch.device("cpu"),
@@ -57,17 +57,13 @@ def run(asked: argparse.Namespace, stages: Stages) -> Any:
             perform_everything_on_device=False,
         )
         folds = tuple(f if f == "all" else int(f) for f in asked.folds)
-        predictor.initialize_from_trained_model_folder(
-            str(asked.bundle), folds, "checkpoint_final.pth"
-        )
+        predictor.initialize_from_trained_model_folder(str(asked.bundle), folds, asked.checkpoint)
     with stages.stage("read"):
         reader = predictor.plans_manager.image_reader_writer_class()
         image, properties = reader.read_images([str(p) for p in asked.image])
     _measure(predictor.configuration_manager.preprocessor_class, "run_case_npy", "prepare", stages)
     _measure(type(predictor), "predict_logits_from_preprocessed_data", "network", stages)
-    _measure(
-        stock, "convert_predicted_logits_to_segmentation_with_correct_shape", "labels", stages
-    )
+    _measure(stock, "convert_predicted_logits_to_segmentation_with_correct_shape", "labels", stages)
     return predictor.predict_single_npy_array(image, properties)
 
 

@@ -1,0 +1,43 @@
+"""The Python that stock nnU-Net runs with."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import nephra_nnunet
+from nephra_contract.errors import Unavailable
+from nephra_nnunet.bench.machine import versions_of
+
+
+def stock_python(named: Path | None) -> Path:
+    """The interpreter to run stock with.
+
+    Args:
+        named: by the user; None takes this one if it has nnU-Net, else the one of the
+            environment beside this one that `make stock` makes.
+
+    Raises:
+        Unavailable: there is none, or it has no nnU-Net.
+    """
+    if named is None and importlib.util.find_spec("nnunetv2") is not None:
+        return Path(sys.executable)
+    prefix = Path(sys.prefix)
+    python = named or prefix.with_name(f"{prefix.name}-stock") / "bin" / "python"
+    if {"nnunetv2", "torch"} <= set(versions_of(python)):
+        return python
+    raise Unavailable(
+        "No Python with stock nnU-Net was found."
+        if named is None
+        else "The Python that --stock-python names does not run, or has no nnunetv2 and torch.",
+        "Run `make stock` once, or name one with --stock-python, or measure nephra alone with "
+        "--only nephra.",
+    )
+
+
+def lend(folder: Path) -> dict[str, str]:
+    """Environment with which another Python finds this package, and nothing else of this one."""
+    folder.mkdir()
+    (folder / "nephra_nnunet").symlink_to(Path(nephra_nnunet.__file__).parent)
+    return {"PYTHONPATH": str(folder)}
