@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import uuid
@@ -11,18 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
-from nephra_contract import labels as names
 from nephra_contract.errors import BundleInvalid, NephraError
 from nephra_contract.messages import Problem
-from nephra_contract.results import sha256
 from nephra_nnunet.bundle import Bundle, load_bundle
-from nephra_nnunet.dataset import channel_count, read_heads
-from nephra_nnunet.documents import read_document
-from nephra_nnunet.manifest import MANIFEST, TaskName
+from nephra_nnunet.manifest import MANIFEST, NAME_PATTERN, TaskName
+from nephra_nnunet.presets import PRESETS, write_preset
+from nephra_nnunet.training import numbers, open_training
 
-_FILES = ("dataset.json", "plans.json")
 _DEFAULT_CHANNELS = {"totalseg": "A|P|D", "tumor": "A|P|D", "vessel": "A,P", "ureter": "D"}
 
 
@@ -53,14 +49,17 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="add|check|list")
     add = commands.add_parser("add", parents=[shared], help="copy a trained nnU-Net, and check it")
     add.add_argument("name")
-    add.add_argument("--task", required=True, choices=get_args(TaskName))
+    add.add_argument("--task", choices=get_args(TaskName))
+    add.add_argument(
+        "--preset", choices=tuple(PRESETS), help="a published model, instead of a task"
+    )
     add.add_argument(
         "--from",
         dest="source",
         type=Path,
         required=True,
         metavar="DIR",
-        help="the folder that nnUNetv2_train left",
+        help="the folder that nnUNetv2_train left; of a preset, where its folders lie",
     )
     add.add_argument("--channels", help="phases per channel, such as A,P or A|P|D")
     add.add_argument(
@@ -85,16 +84,11 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
 
 def _add(asked: argparse.Namespace) -> dict[str, Any]:
     target = asked.bundles / asked.name
-    if target.exists():
-        raise BundleInvalid(
-            f"There is a bundle '{asked.name}' already.", "Remove it, or choose another name."
-        )
+    _check_request(asked, target)
     asked.bundles.mkdir(parents=True, exist_ok=True)
     partial = asked.bundles / f".{asked.name}.{uuid.uuid4().hex[:8]}"
     try:
-        manifest = describe(asked, partial)
-        text = yaml.safe_dump(manifest, sort_keys=False, allow_unicode=True)
-        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        _write(asked, partial)
         run_once(load_bundle(partial))
         partial.rename(target)
     finally:
@@ -102,64 +96,43 @@ def _add(asked: argparse.Namespace) -> dict[str, Any]:
     return load_bundle(target).describe().model_dump(mode="json")
 
 
-def describe(asked: argparse.Namespace, partial: Path) -> dict[str, Any]:
-    """Copy the files of a training into `partial`; gives the content of its `bundle.yaml`.
-
-    Raises:
-        BundleInvalid: a file is missing, or a class has no number.
-    """
-    folds = [f for f in asked.folds.split(",") if f] or sorted(
-        p.parent.name.removeprefix("fold_") for p in asked.source.glob(f"fold_*/{asked.checkpoint}")
-    )
-    if not folds:
+def _check_request(asked: argparse.Namespace, target: Path) -> None:
+    if not re.fullmatch(NAME_PATTERN, asked.name):
         raise BundleInvalid(
-            f"The folder holds no fold_*/{asked.checkpoint}.",
-            "Name the folder that nnUNetv2_train left, and its checkpoint with --checkpoint.",
+            f"'{asked.name}' is no name for a bundle.",
+            "Use up to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first.",
         )
-    files = [*_FILES, *(f"fold_{fold}/{asked.checkpoint}" for fold in folds)]
-    for file in files:
-        if not (asked.source / file).is_file():
-            raise BundleInvalid(f"The folder holds no {file}.", "Name the training's folder.")
-        (partial / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(asked.source / file, partial / file)
-    dataset = read_document(partial, "dataset.json")
-    channels = [c.split("|") for c in (asked.channels or _DEFAULT_CHANNELS[asked.task]).split(",")]
-    if len(channels) != channel_count(dataset):
+    if target.exists():
         raise BundleInvalid(
-            f"dataset.json declares {channel_count(dataset)} channels, not {len(channels)}.",
-            "Name the phases of each with --channels, such as A,P.",
+            f"There is a bundle '{asked.name}' already.", "Remove it, or choose another name."
         )
-    return {
-        "name": asked.name,
-        "task": asked.task,
-        "version": "1",
-        "default": asked.default,
-        "channels": channels,
-        "labels": numbers(dataset, dict(_pair(text) for text in asked.labels)),
-        "folds": [f if f == "all" else int(f) for f in folds],
-        "checkpoint": asked.checkpoint,
-        **({"orientation": asked.orientation} if asked.orientation else {}),
-        "licence": asked.licence,
-        "files": {file: sha256(partial / file) for file in files},
-    }
-
-
-def numbers(dataset: dict[str, Any], given: dict[str, int]) -> dict[str, int | None]:
-    """Number of each class: as given, else the one that has its name in nephra's table.
-
-    Raises:
-        BundleInvalid: a class has neither.
-    """
-    heads = read_heads(dataset)
-    classes = heads.names if heads.regions else heads.names[1:]
-    found = {c: given.get(c, names.numbers().get(c)) for c in classes}
-    nameless = [c for c, number in found.items() if number is None]
-    if nameless:
+    if bool(asked.task) == bool(asked.preset):
         raise BundleInvalid(
-            f"nephra's table has no name for the classes: {', '.join(nameless[:10])}.",
-            "Give their numbers with --labels CLASS=NUMBER; CLASS=0 drops one.",
+            "Either --task or --preset has to be given.", "A preset knows its task."
         )
-    return {c: number or None for c, number in found.items()}
+    if asked.preset and (asked.labels or asked.orientation or asked.licence):
+        raise BundleInvalid(
+            "A preset knows its labels, orientation and licence.",
+            "Leave out --labels, --orientation and --licence, or --preset.",
+        )
+
+
+def _write(asked: argparse.Namespace, partial: Path) -> None:
+    """Copy the files of one training, or of a preset's, into `partial`, with `bundle.yaml`."""
+    folds = [f for f in asked.folds.split(",") if f]
+    preset = PRESETS[asked.preset] if asked.preset else None
+    task = preset.task if preset else asked.task
+    channels = [c.split("|") for c in (asked.channels or _DEFAULT_CHANNELS[task]).split(",")]
+    members = {"name": asked.name, "default": asked.default, "channels": channels}
+    if preset:
+        write_preset(preset, asked.source, partial, members, folds, asked.checkpoint)
+        return
+    training = open_training(asked.source, folds, asked.checkpoint)
+    training.check_channels(channels)
+    given = dict(_pair(text) for option in asked.labels for text in _pieces(option))
+    own = {"task": task, "version": "1", "labels": numbers(training.dataset, given)}
+    turned = {"orientation": asked.orientation} if asked.orientation else {}
+    training.write_bundle(partial, {**members, **own, **turned, "licence": asked.licence})
 
 
 def run_once(bundle: Bundle) -> None:
@@ -174,7 +147,7 @@ def run_once(bundle: Bundle) -> None:
 
     settings = Settings()
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
-    Engine({bundle.name: bundle}, {}, backend).warm_up()
+    Engine({part.name: part for part in bundle.parts}, {}, backend).warm_up()
 
 
 def _check(asked: argparse.Namespace) -> dict[str, Any]:
@@ -197,7 +170,13 @@ def _list(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST}"))
+    return sorted(p.parent.name for p in folder.glob(f"[!.]*/{MANIFEST}"))
+
+
+def _pieces(option: str) -> list[str]:
+    """Pairs may be separated by commas; a comma within a class's name is left alone."""
+    pieces = option.split(",")
+    return pieces if all("=" in piece for piece in pieces) else [option]
 
 
 def _pair(text: str) -> tuple[str, int]:
