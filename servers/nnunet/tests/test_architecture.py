@@ -48,6 +48,12 @@ def test_numbers_for_all_stages_may_be_one_number(tiny: Any) -> None:
         ({"norm_op_kwargs": {"affine": False}}, "without weights"),
         ({"strides": [[1, 1], [2, 2], [2, 2]]}, "three numbers per stage"),
         ({"features_per_stage": [4, 6]}, "3 stages"),
+        ({"nonlin": None}, "nonlin 'None'"),
+        ({"norm_op": None}, "norm_op 'None'"),
+        ({"block": "dynamic_network_architectures.building_blocks.residual.BottleneckD"}, "Bott"),
+        ({"squeeze_excitation": True}, "squeeze_excitation"),
+        ({"n_stages": 1}, "1 stages"),
+        ({"kernel_sizes": None}, "of the kind"),
     ],
 )
 def test_what_would_be_built_wrongly_is_refused(
@@ -56,6 +62,40 @@ def test_what_would_be_built_wrongly_is_refused(
     """Each unknown part is named."""
     with pytest.raises(BundleInvalid, match=said):
         read_architecture(_network(tiny, **change), 1, 2)
+
+
+def test_dropout_is_silent_at_inference(tiny: Any) -> None:
+    """A network that was trained with it is the same without."""
+    network = _network(tiny, dropout_op="torch.nn.Dropout3d", dropout_op_kwargs={"p": 0.2})
+    assert read_architecture(network, 1, 2) == read_architecture(_network(tiny), 1, 2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ResidualUNet", "mine.PlainConvUNet", "dynamic_network_architectures.architectures.primus.P"],
+)
+def test_a_network_of_the_new_format_is_known_by_its_whole_name(name: str, tiny: Any) -> None:
+    """Somebody's own class may have the same last name."""
+    network = _network(tiny)
+    network["architecture"]["network_class_name"] = name
+    with pytest.raises(BundleInvalid, match="only PlainConvUNet and ResidualEncoderUNet"):
+        read_architecture(network, 1, 2)
+
+
+def test_the_residual_encoder_of_nnunets_planner_is_known(tiny: Any) -> None:
+    """M and L differ in patch and features only; blocks per stage as the planner writes them."""
+    network = _network(tiny, n_blocks_per_stage=[1, 3, 4], n_conv_per_stage_decoder=[1, 1])
+    network["architecture"]["arch_kwargs"].pop("n_conv_per_stage")
+    for module in ("unet", "residual_unet"):
+        name = f"dynamic_network_architectures.architectures.{module}.ResidualEncoderUNet"
+        network["architecture"]["network_class_name"] = name
+        architecture = read_architecture(network, 1, 2)
+        assert (architecture.kind, architecture.encoder_depths) == ("residual", (1, 3, 4))
+
+
+def test_the_tile_is_halved_along_each_axis_by_its_own_strides(tiny: Any) -> None:
+    """Products over the stages."""
+    assert read_architecture(_network(tiny), 1, 2).divisors() == (2, 4, 4)
 
 
 def test_an_unknown_network_is_named() -> None:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from nephra_contract.errors import BundleInvalid
 from nephra_nnunet.bundle import load_bundle
-from nephra_nnunet.dataset import read_heads
+from nephra_nnunet.checkpoint import read_checkpoint
 
 MakeBundle = Callable[..., Path]
 
@@ -74,6 +75,19 @@ def test_what_the_manifest_gets_wrong_is_said(
         load_bundle(folder)
 
 
+def _alter(
+    folder: Path, tiny: Any, change: Callable[[dict[str, Any]], None], fold: int = 0
+) -> None:
+    """Change a fold's tensors, and seal the bundle again."""
+    path = folder / f"fold_{fold}" / "checkpoint_final.pth"
+    tensors = dict(read_checkpoint(path).weights(read_checkpoint(path).tensors))
+    change(tensors)
+    tiny.checkpoint(path, tensors)
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    manifest.pop("files")
+    tiny.seal(folder, **manifest)
+
+
 def _set(**members: Any) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
         document["configurations"]["3d_fullres"].update(members)
@@ -122,6 +136,113 @@ def test_weights_of_another_network_are_refused(make_bundle: MakeBundle, tiny: A
         load_bundle(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("encoder.stages.0.0.convs.0.norm.running_mean", "norm.running_mean"),
+        ("encoder.stages.0.0.convs.0.all_modules.1.running_var", "norm.running_var"),
+        ("attention.0.weight", "attention.0.weight"),
+        ("decoder.seg_layers.2.weight", "decoder.seg_layers.2.weight"),
+    ],
+)
+def test_tensors_that_the_plans_do_not_explain_are_refused(
+    name: str, said: str, make_bundle: MakeBundle, tiny: Any
+) -> None:
+    """A batch normalisation trainer's network, or somebody's own, is another network."""
+    folder = make_bundle()
+    _alter(folder, tiny, lambda tensors: tensors.update({name: np.ones(4, np.float32)}))
+    with pytest.raises(BundleInvalid, match=rf"{said}' that the plans do not explain.*nnUNetTr"):
+        load_bundle(folder)
+
+
+def test_the_second_names_and_coarse_outputs_of_training_are_known(
+    make_bundle: MakeBundle, tiny: Any
+) -> None:
+    """What every checkpoint of nnU-Net holds beside what inference needs."""
+    folder = make_bundle()
+
+    def repeat(tensors: dict[str, Any]) -> None:
+        conv, norm = "convs.0.conv.weight", "convs.0.norm.bias"
+        for stage in ("encoder.stages.0.0.", "decoder.stages.0."):
+            tensors[f"{stage}convs.0.all_modules.0.weight"] = tensors[stage + conv]
+            tensors[f"{stage}convs.0.all_modules.2.bias"] = tensors[stage + norm]
+        tensors["decoder.encoder.stages.0.0." + conv] = tensors["encoder.stages.0.0." + conv]
+        tensors["decoder.seg_layers.0.weight"] = np.ones((3, 6, 1, 1, 1), np.float32)
+
+    _alter(folder, tiny, repeat)
+    assert load_bundle(folder).name == "tumor"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_numbers_are_refused(
+    value: float, make_bundle: MakeBundle, tiny: Any
+) -> None:
+    """A training that diverged is found before anything is compiled, with the tensor's name."""
+    folder = make_bundle(folds=2)
+
+    def spoil(tensors: dict[str, Any]) -> None:
+        spoilt = tensors["decoder.seg_layers.1.bias"].copy()
+        spoilt[1] = value
+        tensors["decoder.seg_layers.1.bias"] = spoilt
+
+    _alter(folder, tiny, spoil, fold=1)
+    with pytest.raises(BundleInvalid, match=r"'decoder.seg_layers.1.bias' holds 1 values"):
+        load_bundle(folder).weights()
+
+
+def test_folds_of_different_configurations_are_refused(make_bundle: MakeBundle, tiny: Any) -> None:
+    """Averaging networks that saw different spacings means nothing."""
+    folder = make_bundle(folds=2)
+    path = folder / "fold_1" / "checkpoint_final.pth"
+    tensors = read_checkpoint(path).weights(read_checkpoint(path).tensors)
+    tiny.checkpoint(path, tensors, "3d_lowres")
+    _edit(folder, "dataset.json", lambda document: None, tiny)
+    with pytest.raises(BundleInvalid, match="3d_fullres, 3d_lowres"):
+        load_bundle(folder)
+
+
+def test_a_patch_that_cannot_be_halved_is_refused(make_bundle: MakeBundle, tiny: Any) -> None:
+    """Before the network is built, with the sides that would do."""
+    folder = make_bundle()
+    _edit(folder, "plans.json", _set(patch_size=[16, 18, 16]), tiny)
+    with pytest.raises(BundleInvalid, match=r"multiples of \[2, 4, 4\]"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("plans.json", lambda d: d.update(configurations=3), "of the kind"),
+        ("plans.json", lambda d: d["configurations"]["3d_fullres"].pop("spacing"), "'spacing'"),
+        ("plans.json", _set(spacing="wide"), "of the kind"),
+        ("plans.json", _set(architecture={"network_class_name": "PlainConvUNet"}), "'arch_kwargs'"),
+        ("dataset.json", lambda d: d.pop("labels"), "'labels'"),
+        ("dataset.json", lambda d: d.update(channel_names="CT"), "no channels"),
+    ],
+)
+def test_documents_with_holes_are_refused(
+    name: str,
+    change: Callable[[dict[str, Any]], None],
+    said: str,
+    make_bundle: MakeBundle,
+    tiny: Any,
+) -> None:
+    """Named with what is missing; never a KeyError."""
+    folder = make_bundle()
+    _edit(folder, name, change, tiny)
+    with pytest.raises(BundleInvalid, match=said):
+        load_bundle(folder)
+
+
+def test_all_folds_in_one_may_be_a_fold(make_bundle: MakeBundle, tiny: Any) -> None:
+    """`fold_all` is trained on every case."""
+    folder = make_bundle()
+    (folder / "fold_0").rename(folder / "fold_all")
+    tiny.seal(folder, name="tumor", task="tumor", channels=["A"], folds=["all"],
+              labels={"kidney": 200, "tumor": 201})  # fmt: skip
+    assert load_bundle(folder).checkpoints[0].path.parent.name == "fold_all"
+
+
 def test_configurations_may_inherit(make_bundle: MakeBundle, tiny: Any) -> None:
     """`inherits_from` fills in what is left out."""
     folder = make_bundle()
@@ -144,23 +265,3 @@ def test_missing_and_unreadable_documents_are_named(make_bundle: MakeBundle) -> 
     (folder / "bundle.yaml").unlink()
     with pytest.raises(BundleInvalid, match="has no bundle"):
         load_bundle(folder)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "said"),
-    [
-        ({"labels": {"kidney": 1}}, "background"),
-        ({"labels": {"background": 0, "a": 1, "b": 3}}, "without gaps"),
-        ({"labels": {"background": 0, "a": [1, 2], "b": 2}}, "regions_class_order"),
-    ],
-)
-def test_labels_that_mean_nothing_are_refused(dataset: dict[str, Any], said: str) -> None:
-    """Background, gaps, and regions without an order."""
-    with pytest.raises(BundleInvalid, match=said):
-        read_heads(dataset)
-
-
-def test_an_ignore_label_is_no_output() -> None:
-    """The network has no head for what was not annotated."""
-    heads = read_heads({"labels": {"background": 0, "a": 1, "ignore": 2}})
-    assert heads.names == ("background", "a")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,56 @@ def test_a_storage_shorter_than_its_tensor_is_refused(tmp_path: Path, tiny: Any)
             archive.writestr(name, content)
     with pytest.raises(BundleInvalid, match="damaged"):
         read_checkpoint(path).weights(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("members", "axes"),
+    [
+        ({"inference_allowed_mirroring_axes": (0, 2)}, (0, 2)),
+        ({"inference_allowed_mirroring_axes": None, "mirror_axes": (0, 1)}, ()),
+        ({"inference_allowed_mirroring_axes": (2, 1)}, (1, 2)),
+    ],
+)
+def test_mirroring_is_what_training_allowed(
+    members: dict[str, Any], axes: tuple[int, ...], tmp_path: Path, tiny: Any
+) -> None:
+    """None means none; the member of today's nnU-Net wins."""
+    extra = b"".join(tiny.text(name) + tiny.pickled(value) for name, value in members.items())
+    tiny.checkpoint(tmp_path / "c.pth", WEIGHTS, extra=extra)
+    assert read_checkpoint(tmp_path / "c.pth").mirror_axes == axes
+
+
+def test_old_checkpoints_name_the_axes_otherwise(tmp_path: Path, tiny: Any) -> None:
+    """`mirror_axes` is used where today's member is not there."""
+    path = tmp_path / "c.pth"
+    tiny.checkpoint(path, WEIGHTS)
+    _replace(path, b"inference_allowed_mirroring_axes", b"mirror_axes")
+    assert read_checkpoint(path).mirror_axes == (0, 1, 2)
+
+
+def test_axes_that_do_not_exist_are_refused(tmp_path: Path, tiny: Any) -> None:
+    """A 3D tile has three."""
+    extra = tiny.text("inference_allowed_mirroring_axes") + tiny.pickled((0, 3))
+    tiny.checkpoint(tmp_path / "c.pth", WEIGHTS, extra=extra)
+    with pytest.raises(BundleInvalid, match="mirror over"):
+        read_checkpoint(tmp_path / "c.pth")
+
+
+def test_wrapped_networks_have_the_same_tensors(tmp_path: Path, tiny: Any) -> None:
+    """Parallel and compiled training put words before every name, in either order."""
+    for before in ("module.", "_orig_mod.module.", "module._orig_mod."):
+        tiny.checkpoint(tmp_path / "c.pth", {before + n: w for n, w in WEIGHTS.items()})
+        assert set(read_checkpoint(tmp_path / "c.pth").tensors) == set(WEIGHTS)
+
+
+def _replace(path: Path, old: bytes, new: bytes) -> None:
+    """Replace a text in the pickle, with the length before it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {n: archive.read(n) for n in archive.namelist()}
+    pickle = members["checkpoint/data.pkl"]
+    before, after = (struct.pack("<I", len(text)) + text for text in (old, new))
+    assert before in pickle
+    members["checkpoint/data.pkl"] = pickle.replace(before, after)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)

@@ -95,7 +95,7 @@ class Architecture:
             for step in range(self.stages - 2)
             for part in ("weight", "bias")
         }
-        return sorted(name for name in names if _first_name(name) not in known)
+        return sorted({_first_name(name) for name in names} - known)
 
     def divisors(self) -> Triple:
         """What a tile's sides have to be multiples of."""
