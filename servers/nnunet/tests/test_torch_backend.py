@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nephra_contract.errors import InsufficientMemory, InternalError
+from nephra_contract.errors import InsufficientMemory, InternalError, Unavailable
 from nephra_contract.progress import Progress
 from nephra_nnunet.architecture import Architecture, Triple, read_architecture
 from nephra_nnunet.backends import Network, Target, open_backend, torch_sink
@@ -252,6 +252,13 @@ def test_logits_that_are_not_numbers_make_no_labels(value: float, tiny: Any) -> 
     target = make_target((12, 20, 17), (12, 20, 17), make_heads(3))
     with pytest.raises(InternalError, match="not numbers"):
         segment(network, image, target, (), Progress())
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cpu:1", "gpu", "cuda:", "cuda:x"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    """At once, and not at the first tile."""
+    with pytest.raises(Unavailable, match="no device"):
+        open_backend("torch", 1, device)
 
 
 def test_lack_of_memory_says_how_much_there_is(tiny: Any) -> None:

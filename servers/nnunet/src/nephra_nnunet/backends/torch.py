@@ -6,6 +6,7 @@ that tensor cores want; sums are always float32.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_contract.errors import InternalError
+from nephra_contract.errors import InternalError, Unavailable
 from nephra_nnunet.architecture import Architecture, Triple
 from nephra_nnunet.backends import BackendName, Network, Precision, Sink, Target, Weights
 from nephra_nnunet.backends.torch_memory import release, within_memory
@@ -26,7 +27,10 @@ class TorchBackend:
 
     Args:
         threads: that inference on the CPU may use.
-        device: such as `cpu`, `cuda` or `cuda:1`.
+        device: `cpu`, `cuda` or such as `cuda:1`.
+
+    Raises:
+        Unavailable: there is no such device.
     """
 
     name: BackendName = "torch"
@@ -35,7 +39,7 @@ class TorchBackend:
         import torch
 
         torch.set_num_threads(threads)
-        self._device = torch.device(device)
+        self._device = find_device(device)
         if self._device.type == "cuda":
             # All tiles of a bundle have one shape, so that the search for the fastest convolution
             # is made once, when the service warms up. nnU-Net sets it, too.
@@ -68,7 +72,8 @@ class TorchBackend:
             modules = [build(architecture, weights, last is None) for weights in folds]
             for module in modules:
                 move(module, self._device)
-        return TorchNetwork(modules, last, self._device, precision)
+        channels = architecture.heads if last is None else architecture.features[0]
+        return TorchNetwork(modules, channels, last, self._device, precision)
 
 
 class TorchNetwork:
@@ -76,15 +81,22 @@ class TorchNetwork:
 
     Args:
         modules: on the device.
+        channels: that each of them gives.
         last: the layer that they lack; None if they end in logits.
         device: a `torch.device`.
         precision: on the CPU.
     """
 
     def __init__(
-        self, modules: Sequence[Any], last: LastLayer | None, device: Any, precision: Precision
+        self,
+        modules: Sequence[Any],
+        channels: int,
+        last: LastLayer | None,
+        device: Any,
+        precision: Precision,
     ) -> None:
         self._modules = modules
+        self._channels = channels
         self._last = last
         self._device = device
         self._precision = precision
@@ -97,17 +109,22 @@ class TorchNetwork:
         """
         import torch
 
-        what = f"A tile of {'x'.join(str(n) for n in tile.shape[1:])} voxels"
+        shape, turns = tile.shape[1:], list(mirrorings(mirror_axes))
+        what = f"A tile of {'x'.join(str(n) for n in shape)} voxels"
         with within_memory(self._device, what), self._autocast():
             # A copy, because PyTorch takes neither negative strides nor what cannot be written.
             image = torch.from_numpy(np.array(tile[None], dtype=np.float32, order="C"))
             batch = image.to(self._device, memory_format=layout(self._device))
-            folds = [self._average(module, batch, mirror_axes) for module in self._modules]
-            if self._last is not None:
-                return folds[0] if len(folds) == 1 else torch.cat(folds)
-            for other in folds[1:]:
-                folds[0] += other
-            return folds[0].div_(len(folds))
+            if len(turns) == len(self._modules) == 1:
+                return self._modules[0](batch)[0].float()
+            # Folds stand side by side for the last layer, which knows its own mean of them.
+            beside = 1 if self._last is None else len(self._modules)
+            total = torch.zeros((beside, self._channels, *shape), device=self._device)
+            for number, module in enumerate(self._modules):
+                for axes in turns:
+                    made = module(torch.flip(batch, axes) if axes else batch)
+                    total[number % beside] += (torch.flip(made, axes) if axes else made)[0]
+            return total.div_(len(turns) * len(self._modules) // beside).flatten(0, 1)
 
     def sink(self, target: Target) -> Sink:
         """See `Network.sink`."""
@@ -117,21 +134,6 @@ class TorchNetwork:
         """See `Network.release`."""
         release(self._device)
 
-    def _average(self, module: Any, batch: Any, mirror_axes: Sequence[int]) -> Any:
-        """One fold's mean over all mirrorings, (D, *patch) float32."""
-        import torch
-
-        total, count = None, 0
-        for axes in mirrorings(mirror_axes):
-            made = module(torch.flip(batch, axes) if axes else batch)
-            made = torch.flip(made, axes) if axes else made
-            if total is None:
-                total = made[0].float().contiguous()
-            else:
-                total += made[0]
-            count += 1
-        return total if total is None or count == 1 else total.div_(count)
-
     def _autocast(self) -> Any:
         import torch
 
@@ -139,6 +141,24 @@ class TorchNetwork:
             return torch.autocast("cuda")
         low = self._precision == "bfloat16"
         return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=low)
+
+
+def find_device(name: str) -> Any:
+    """The `torch.device` of that name.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    import torch
+
+    found = re.fullmatch(r"(cpu|cuda(?::([0-9]+))?)", name)
+    count = torch.cuda.device_count() if name.startswith("cuda") else 1
+    if found is None or int(found[2] or 0) >= count:
+        raise Unavailable(
+            f"PyTorch finds no device '{name}' here.",
+            "Set NEPHRA_DEVICE to cpu, or to a GPU that this process can see, such as cuda:0.",
+        )
+    return torch.device(name)
 
 
 def mirrorings(axes: Sequence[int]) -> Iterator[tuple[int, ...]]:

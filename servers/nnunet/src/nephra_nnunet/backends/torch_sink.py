@@ -19,9 +19,9 @@ from nephra_nnunet.backends.torch_memory import within_memory
 from nephra_nnunet.export import Axis, axis_of
 from nephra_nnunet.head import LastLayer
 
-#: Heads x voxels that are interpolated at once, about three times over: much for a GPU, to
-#: keep it busy; little for a CPU, to stay in its caches.
-_CHUNK_BYTES = {"cuda": 2**26, "cpu": 2**20}
+#: Heads x voxels that are interpolated at once; about four such arrays live together. Less leaves
+#: a GPU idle between steps, and a CPU's threads waiting for each other; more leaves its caches.
+_CHUNK_BYTES = {"cuda": 2**26, "cpu": 2**23}
 #: Where the corners around a voxel are not of one mind.
 _UNSETTLED = -1
 
@@ -174,7 +174,7 @@ class TorchSink:
             labels: (full b * full c) uint8; changed.
         """
         second, third = self._second, self._third
-        size = max(_CHUNK_BYTES.get(self._device.type, 2**26) // (4 * logits.shape[1]), 1)
+        size = max(_CHUNK_BYTES[self._device.type] // (4 * logits.shape[1]), 1)
         for part in voxels.split(size):
             row, column = part // third.low.numel(), part % third.low.numel()
             over, under = second.low[row] * width, second.high[row] * width
@@ -217,6 +217,6 @@ def _agree(low: Any, high: Any) -> Any:
 
 def _mix(logits: Any, low: Any, high: Any, weights: tuple[Any, Any]) -> Any:
     """(n, heads) between two samples each; products and a sum, as the CPU's loops have it."""
-    made = logits[low].mul_(weights[0])
-    made += logits[high].mul_(weights[1])
+    made = logits.index_select(0, low).mul_(weights[0])
+    made += logits.index_select(0, high).mul_(weights[1])
     return made
