@@ -7,9 +7,7 @@ import io
 import json
 import os
 import pickle
-import struct
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from numpy.typing import NDArray
 
 from nephra_contract.nifti import write_image
 from nephra_contract.volume import Volume
-from nephra_nnunet.architecture import Architecture, read_architecture
+from nephra_nnunet.architecture import read_architecture
+from nephra_nnunet.bench.checkpoint_file import text, write_checkpoint
+from nephra_nnunet.bench.random_bundles import random_weights
 
-Weights = Mapping[str, NDArray[np.float32]]
 MakeBundle = Callable[..., Path]
 
 CLASSES: dict[str, dict[str, int]] = {
@@ -40,23 +38,54 @@ CHANNELS: dict[str, list[Any]] = {
 }
 
 
+UNET = "dynamic_network_architectures.architectures.unet"
+
+
 def make_plans(
     channels: int = 1,
     spacing: tuple[float, ...] = (3.0, 3.0, 3.0),
     patch: tuple[int, ...] = (16, 16, 16),
-    scheme: str = "CTNormalization",
+    scheme: str | Sequence[str] = "CTNormalization",
     kind: str = "plain",
     transpose: tuple[int, ...] = (0, 1, 2),
     strides: tuple[tuple[int, ...], ...] = ((1, 1, 1), (2, 2, 2), (1, 2, 2)),
+    masked: bool | Sequence[bool] = False,
+    apart: bool | None = None,
+    network: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Plans in the new format, of a network with three small stages."""
-    depths = "n_conv_per_stage" if kind == "plain" else "n_blocks_per_stage"
-    unet = "dynamic_network_architectures.architectures.unet"
-    name = f"{unet}.{'PlainConvUNet' if kind == 'plain' else 'ResidualEncoderUNet'}"
+    """Plans in the new format, of a network with three small stages.
+
+    Args:
+        channels: of the image.
+        spacing, patch, transpose: as the plans say them.
+        scheme: of normalisation, one for all channels or one for each.
+        kind: plain or residual.
+        strides: per stage.
+        masked: `use_mask_for_norm`, one for all channels or one for each.
+        apart: `force_separate_z`.
+        network: members of `arch_kwargs` that differ.
+    """
     fingerprint = {"mean": 60.0, "std": 120.0, "percentile_00_5": -300.0, "percentile_99_5": 400.0,
                    "min": -1000.0, "max": 2000.0, "median": 50.0}  # fmt: skip
-    how = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-    back = [transpose.index(a) for a in range(3)]
+    how = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": apart}
+    configuration = {
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": list(patch),
+        "median_image_size_in_voxels": [40, 40, 40],
+        "spacing": list(spacing),
+        "normalization_schemes": [scheme] * channels if isinstance(scheme, str) else list(scheme),
+        "use_mask_for_norm": [masked] * channels if isinstance(masked, bool) else list(masked),
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": how,
+        "resampling_fn_seg_kwargs": {**how, "is_seg": True, "order": 1},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": {**how, "order": 1},
+        "batch_dice": True,
+        "architecture": make_architecture(kind, strides, network or {}),
+    }
     return {
         "dataset_name": "Dataset001_Tiny",
         "plans_name": "nnUNetPlans",
@@ -64,52 +93,65 @@ def make_plans(
         "original_median_shape_after_transp": [40, 40, 40],
         "image_reader_writer": "SimpleITKIO",
         "transpose_forward": list(transpose),
-        "transpose_backward": back,
+        "transpose_backward": [transpose.index(a) for a in range(3)],
         "experiment_planner_used": "ExperimentPlanner",
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {
             str(c): fingerprint for c in range(channels)
         },
-        "configurations": {
-            "3d_fullres": {
-                "data_identifier": "nnUNetPlans_3d_fullres",
-                "preprocessor_name": "DefaultPreprocessor",
-                "batch_size": 2,
-                "patch_size": list(patch),
-                "median_image_size_in_voxels": [40, 40, 40],
-                "spacing": list(spacing),
-                "normalization_schemes": [scheme] * channels,
-                "use_mask_for_norm": [False] * channels,
-                "resampling_fn_data": "resample_data_or_seg_to_shape",
-                "resampling_fn_seg": "resample_data_or_seg_to_shape",
-                "resampling_fn_data_kwargs": how,
-                "resampling_fn_seg_kwargs": {**how, "is_seg": True, "order": 1},
-                "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
-                "resampling_fn_probabilities_kwargs": {**how, "order": 1},
-                "batch_dice": True,
-                "architecture": {
-                    "network_class_name": name,
-                    "arch_kwargs": {
-                        "n_stages": 3,
-                        "features_per_stage": [4, 6, 8],
-                        "conv_op": "torch.nn.modules.conv.Conv3d",
-                        "kernel_sizes": [[1, 3, 3], [3, 3, 3], [3, 3, 3]],
-                        "strides": [list(s) for s in strides],
-                        depths: [2, 2, 2],
-                        "n_conv_per_stage_decoder": [2, 1],
-                        "conv_bias": True,
-                        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-                        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-                        "dropout_op": None,
-                        "dropout_op_kwargs": None,
-                        "nonlin": "torch.nn.LeakyReLU",
-                        "nonlin_kwargs": {"inplace": True},
-                    },
-                    "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-                },
-            }
-        },
+        "configurations": {"3d_fullres": configuration},
     }
+
+
+def make_architecture(
+    kind: str, strides: Sequence[Sequence[int]], network: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`architecture` of a configuration; see `make_plans`."""
+    depths = "n_conv_per_stage" if kind == "plain" else "n_blocks_per_stage"
+    name = "PlainConvUNet" if kind == "plain" else "ResidualEncoderUNet"
+    stages = len(strides)
+    return {
+        "network_class_name": f"{UNET}.{name}",
+        "arch_kwargs": {
+            "n_stages": stages,
+            "features_per_stage": [4, 6, *[8] * stages][:stages],
+            "conv_op": "torch.nn.modules.conv.Conv3d",
+            "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * (stages - 1)],
+            "strides": [list(s) for s in strides],
+            depths: [2] * stages,
+            "n_conv_per_stage_decoder": [2, *[1] * stages][: stages - 1],
+            "conv_bias": True,
+            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+            "dropout_op": None,
+            "dropout_op_kwargs": None,
+            "nonlin": "torch.nn.LeakyReLU",
+            "nonlin_kwargs": {"inplace": True},
+            **network,
+        },
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def in_old_format(plans: dict[str, Any]) -> dict[str, Any]:
+    """The same plans as nnU-Net wrote them before version 2.4, features doubling to a most."""
+    configuration = dict(plans["configurations"]["3d_fullres"])
+    described = configuration.pop("architecture")
+    keywords = described["arch_kwargs"]
+    name = described["network_class_name"].rsplit(".", 1)[-1]
+    depths = "n_conv_per_stage" if name == "PlainConvUNet" else "n_blocks_per_stage"
+    strides = keywords["strides"]
+    configuration |= {
+        "UNet_class_name": name,
+        "UNet_base_num_features": keywords["features_per_stage"][0],
+        "unet_max_num_features": keywords["features_per_stage"][-1],
+        "n_conv_per_stage_encoder": keywords[depths],
+        "n_conv_per_stage_decoder": keywords["n_conv_per_stage_decoder"],
+        "num_pool_per_axis": [sum(s[a] == 2 for s in strides) for a in range(3)],
+        "pool_op_kernel_sizes": strides,
+        "conv_kernel_sizes": keywords["kernel_sizes"],
+    }
+    return {**plans, "configurations": {"3d_fullres": configuration}}
 
 
 def make_dataset(classes: Mapping[str, Any], channels: int = 1, **more: Any) -> dict[str, Any]:
@@ -117,74 +159,6 @@ def make_dataset(classes: Mapping[str, Any], channels: int = 1, **more: Any) -> 
     labels = {"background": 0, **{c: n + 1 for n, c in enumerate(classes)}}
     names = {str(c): "CT" for c in range(channels)}
     return {"channel_names": names, "labels": labels, "file_ending": ".nii.gz", **more}
-
-
-def random_weights(architecture: Architecture, seed: int) -> Weights:
-    """Weights with which layers neither die nor explode."""
-    draw = np.random.default_rng(seed)
-    weights = {}
-    for name, shape in architecture.shapes().items():
-        values = draw.standard_normal(shape)
-        if name.endswith("norm.weight"):
-            values = 1 + 0.2 * values
-        elif name.endswith("bias"):
-            values = 0.3 * values
-        else:
-            values = values * np.sqrt(2 / np.prod(shape[1:]))
-        weights[name] = values.astype(np.float32)
-    return weights
-
-
-def write_checkpoint(
-    path: Path, weights: Weights, configuration: str = "3d_fullres", extra: bytes = b""
-) -> None:
-    """A checkpoint in PyTorch's zip format.
-
-    Args:
-        extra: opcodes that put one more key and value on the pickle's stack.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = b"".join(_text(n) + _tensor(str(i), w) for i, (n, w) in enumerate(weights.items()))
-    content = (
-        b"\x80\x02}("
-        + _text("network_weights") + b"ccollections\nOrderedDict\n)R(" + tensors + b"u"
-        + _text("trainer_name") + _text("nnUNetTrainer")
-        + _text("init_args") + b"}(" + _text("configuration") + _text(configuration) + b"u"
-        + _text("inference_allowed_mirroring_axes") + b"(K\x00K\x01K\x02t"
-        + extra + b"u."
-    )  # fmt: skip
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("checkpoint/data.pkl", content)
-        archive.writestr("checkpoint/byteorder", b"little")
-        archive.writestr("checkpoint/version", b"3\n")
-        for number, values in enumerate(weights.values()):
-            raw = np.ascontiguousarray(values, "<f4").tobytes()
-            archive.writestr(f"checkpoint/data/{number}", raw)
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def _number(value: int) -> bytes:
-    return b"J" + struct.pack("<i", value)
-
-
-def _numbers(values: tuple[int, ...]) -> bytes:
-    return b"(" + b"".join(_number(v) for v in values) + b"t"
-
-
-def _tensor(key: str, values: NDArray[np.float32]) -> bytes:
-    strides = tuple(s // values.itemsize for s in values.strides)
-    storage = (
-        b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text(key) + _text("cpu")
-        + _number(values.size) + b"tQ"
-    )  # fmt: skip
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _number(0) + _numbers(values.shape)
-        + _numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
-    )  # fmt: skip
 
 
 def seal(folder: Path, **manifest: Any) -> None:
@@ -223,8 +197,9 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
             plans["configurations"]["3d_fullres"], len(channels), heads
         )
         for fold in range(folds):
+            path = folder / f"fold_{fold}" / "checkpoint_final.pth"
             weights = random_weights(architecture, seed + fold)
-            write_checkpoint(folder / f"fold_{fold}" / "checkpoint_final.pth", weights)
+            write_checkpoint(path, weights, architecture=architecture)
         said = {
             "name": folder.name, "task": task, "default": name is None, "channels": channels,
             "labels": CLASSES[task], "folds": list(range(folds)), "licence": "Apache-2.0",
@@ -283,6 +258,7 @@ def tiny() -> Any:
     """What makes small plans, weights, checkpoints and CTs."""
     return SimpleNamespace(
         plans=make_plans,
+        in_old_format=in_old_format,
         dataset=make_dataset,
         weights=random_weights,
         checkpoint=write_checkpoint,
@@ -290,7 +266,7 @@ def tiny() -> Any:
         ct=make_ct,
         save=save,
         pickled=pickled,
-        text=_text,
+        text=text,
         classes=CLASSES,
     )
 

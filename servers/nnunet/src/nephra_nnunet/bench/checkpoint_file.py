@@ -18,22 +18,22 @@ _PARTS = {".conv.": ".all_modules.0.", ".norm.": ".all_modules.1."}
 
 def write_checkpoint(
     path: Path,
-    architecture: Architecture,
     weights: Weights,
     configuration: str = "3d_fullres",
     extra: bytes = b"",
+    architecture: Architecture | None = None,
 ) -> None:
-    """Write a checkpoint that stock nnU-Net loads.
+    """Write a checkpoint.
 
     Args:
         path: where; folders are made.
-        architecture: of the network.
-        weights: its tensors, as `Architecture.shapes` names them.
+        weights: the network's tensors, as `Architecture.shapes` names them.
         configuration: of the plans.
         extra: opcodes that put one more key and value on the pickle's stack.
+        architecture: of the network; with it, stock nnU-Net loads the checkpoint too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = {**weights, **_deep_supervision(architecture)}
+    stored = {**weights, **(_deep_supervision(architecture) if architecture else {})}
     numbers = {name: str(number) for number, name in enumerate(stored)}
     tensors = b"".join(
         text(alias) + _tensor(numbers[name], stored[name])
@@ -95,7 +95,7 @@ def _numbers(values: tuple[int, ...]) -> bytes:
 
 
 def _tensor(key: str, values: NDArray[np.float32]) -> bytes:
-    strides = tuple(s // values.itemsize for s in np.ascontiguousarray(values).strides)
+    strides = tuple(s // values.itemsize for s in values.strides)
     storage = (
         b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu")
         + _number(values.size) + b"tQ"

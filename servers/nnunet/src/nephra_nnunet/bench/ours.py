@@ -152,6 +152,7 @@ class MeasuredSink:
 
 def _measured_preparations(stages: Stages) -> Any:
     """Preparations that are measured; made here, because engines are imported as a stage."""
+    from nephra_nnunet.cache import ByteCache
     from nephra_nnunet.preparation import Preparations
 
     class Measured(Preparations):
@@ -163,7 +164,8 @@ def _measured_preparations(stages: Stages) -> Any:
             with stages.stage("prepare"):
                 return super().prepare(*given, **named)
 
-    return Measured()
+    # What a server keeps for the next request is a budget of its own.
+    return Measured(ByteCache(0))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def make_bundle(folder: Path, size: Size, seed: int = 0) -> Path:
     (folder / "plans.json").write_text(json.dumps(plans))
     architecture = read_architecture(plans["configurations"]["3d_fullres"], 1, size.heads)
     weights = random_weights(architecture, seed)
-    write_checkpoint(folder / "fold_0" / "checkpoint_final.pth", architecture, weights)
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    write_checkpoint(path, weights, architecture=architecture)
     files = ("dataset.json", "plans.json", "fold_0/checkpoint_final.pth")
     manifest = {
         "name": folder.name,
