@@ -85,7 +85,10 @@ def test_the_digest_covers_every_file_of_every_part(whole: Path, tiny: Any) -> N
         ({"labels": {"liver": 5}}, "either 'labels'"),
         ({"task": "tumor"}, "says task totalseg, the whole bundle tumor"),
         ({"channels": ["A"]}, "says channels"),
-        ({"precision": "bfloat16"}, "says precision float32"),
+        (
+            {"precision": "bfloat16", "metrics": {"bfloat16": {}}},
+            "says precision float32, the whole bundle bfloat16",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(members: dict[str, Any], said: str, whole: Path) -> None:

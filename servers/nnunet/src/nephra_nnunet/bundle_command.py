@@ -19,6 +19,9 @@ from nephra_nnunet.manifest import MANIFEST, NAME_PATTERN, TaskName
 from nephra_nnunet.presets import PRESETS, write_preset
 from nephra_nnunet.training import numbers, open_training
 
+#: What to print, and whether something was refused.
+Outcome = tuple[dict[str, Any], bool]
+
 _DEFAULT_CHANNELS = {"totalseg": "A|P|D", "tumor": "A|P|D", "vessel": "A,P", "ureter": "D"}
 
 
@@ -30,16 +33,17 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         folder: where bundles are kept, unless `--bundles` says otherwise.
 
     Returns:
-        0; 2 if a bundle is refused, with the problem as JSON on standard error.
+        0; 2 if a bundle is refused. The problem of `add` is JSON on standard error, `check` says
+        which and why in its list.
     """
     asked = _parser(folder).parse_args(arguments)
     try:
-        said = asked.run(asked)
+        said, refused = asked.run(asked)
     except NephraError as error:
         print(json.dumps(Problem.of(error).model_dump(mode="json")), file=sys.stderr)  # noqa: T201
         return 2
     print(json.dumps(said, indent=2))  # noqa: T201
-    return 0
+    return 2 if refused else 0
 
 
 def _parser(folder: Path) -> argparse.ArgumentParser:
@@ -74,6 +78,19 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
     add.add_argument("--orientation", help="of the training images, such as LPS")
     add.add_argument("--licence", default="")
     add.add_argument("--default", action="store_true", help="take it where none is named")
+    add.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="run it in bfloat16 on CPUs that can, if its labels stay those of float32",
+    )
+    add.add_argument(
+        "--try-on",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="IMAGE",
+        help="images to compare bfloat16 with float32 on, one per channel",
+    )
     add.set_defaults(run=_add)
     check = commands.add_parser("check", parents=[shared], help="load bundles and run them once")
     check.add_argument("names", nargs="*")
@@ -82,7 +99,7 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
     return parser
 
 
-def _add(asked: argparse.Namespace) -> dict[str, Any]:
+def _add(asked: argparse.Namespace) -> Outcome:
     target = asked.bundles / asked.name
     _check_request(asked, target)
     asked.bundles.mkdir(parents=True, exist_ok=True)
@@ -90,10 +107,12 @@ def _add(asked: argparse.Namespace) -> dict[str, Any]:
     try:
         _write(asked, partial)
         run_once(load_bundle(partial))
+        if asked.bfloat16:
+            _try_bfloat16(load_bundle(partial), asked.try_on)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return load_bundle(target).describe().model_dump(mode="json")
+    return load_bundle(target).describe().model_dump(mode="json"), False
 
 
 def _check_request(asked: argparse.Namespace, target: Path) -> None:
@@ -110,11 +129,25 @@ def _check_request(asked: argparse.Namespace, target: Path) -> None:
         raise BundleInvalid(
             "Either --task or --preset has to be given.", "A preset knows its task."
         )
+    if asked.bfloat16 != bool(asked.try_on):
+        raise BundleInvalid(
+            "bfloat16 is admitted by a comparison with float32 on an image of yours.",
+            "Name one image per channel with --try-on, together with --bfloat16.",
+        )
     if asked.preset and (asked.labels or asked.orientation or asked.licence):
         raise BundleInvalid(
             "A preset knows its labels, orientation and licence.",
             "Leave out --labels, --orientation and --licence, or --preset.",
         )
+
+
+def _try_bfloat16(bundle: Bundle, images: Sequence[Path]) -> None:
+    from nephra_nnunet.admission import admit
+    from nephra_nnunet.settings import Settings
+
+    settings = Settings()
+    admit(bundle, images, settings.thread_count, settings.max_voxels)
+    run_once(load_bundle(bundle.folder))
 
 
 def _write(asked: argparse.Namespace, partial: Path) -> None:
@@ -150,23 +183,31 @@ def run_once(bundle: Bundle) -> None:
     Engine({part.name: part for part in bundle.parts}, {}, backend).warm_up()
 
 
-def _check(asked: argparse.Namespace) -> dict[str, Any]:
-    found = {}
+def _check(asked: argparse.Namespace) -> Outcome:
+    found: dict[str, Any] = {}
     for name in asked.names or _names(asked.bundles):
-        bundle = load_bundle(asked.bundles / name)
-        run_once(bundle)
-        found[name] = {"ready": True, "digest": bundle.digest}
-    return found
+        try:
+            bundle = load_bundle(asked.bundles / name)
+            run_once(bundle)
+        except BundleInvalid as error:
+            found[name] = {"ready": False, **_refusal(error)}
+        else:
+            found[name] = {"ready": True, "digest": bundle.digest}
+    return found, not all(said["ready"] for said in found.values())
 
 
-def _list(asked: argparse.Namespace) -> dict[str, Any]:
+def _list(asked: argparse.Namespace) -> Outcome:
     found: dict[str, Any] = {}
     for name in _names(asked.bundles):
         try:
             found[name] = load_bundle(asked.bundles / name).describe().model_dump(mode="json")
         except BundleInvalid as error:
-            found[name] = {"refused": error.detail, "action": error.action}
-    return found
+            found[name] = _refusal(error)
+    return found, False
+
+
+def _refusal(error: BundleInvalid) -> dict[str, str]:
+    return {"refused": error.detail, "action": error.action}
 
 
 def _names(folder: Path) -> list[str]:

@@ -89,6 +89,8 @@ class BundleManifest(BaseModel):
             raise ValueError("either 'labels' (one network) or 'parts' (several) has to be there")
         if len(set(self.parts)) != len(self.parts):
             raise ValueError("a part is named twice")
+        if self.precision == "bfloat16" and "bfloat16" not in self.metrics:
+            raise ValueError("'precision: bfloat16' is written by `bundle add --bfloat16` only")
         return self
 
     @property
