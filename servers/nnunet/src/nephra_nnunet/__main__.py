@@ -25,7 +25,7 @@ def build(data: DataRoot) -> NnunetRunner:
 def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunner:
     """The runner of this predictor with these settings."""
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
-    engine = open_engine(settings.bundles, backend)
+    engine = open_engine(settings.bundles, backend, settings.memory)
     if warm_up:
         engine.warm_up()
     return NnunetRunner(engine, data, Reader(settings.max_voxels))

@@ -11,18 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nephra_contract import logs
-from nephra_contract.errors import BundleInvalid, BundleUnknown
+from nephra_contract.errors import BundleInvalid, BundleUnknown, InternalError
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
+from nephra_nnunet import compiled
 from nephra_nnunet.backends import Backend, Network
 from nephra_nnunet.bundle import Bundle, load_bundle
-from nephra_nnunet.export import labels_at_full_resolution
+from nephra_nnunet.memory import Memory
 from nephra_nnunet.preparation import Image, Preparations
-from nephra_nnunet.sliding import predict
+from nephra_nnunet.resampling import operators
+from nephra_nnunet.sliding import aim, segment
 
 _WAIT_S = 0.2
+_UNIT_MM = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class Timings:
 
     prepare_s: float
     network_s: float
-    labels_s: float
 
     def named(self) -> dict[str, float]:
         """As a manifest says them."""
-        return {"prepare_s": self.prepare_s, "network_s": self.network_s, "labels_s": self.labels_s}
+        return {"prepare_s": self.prepare_s, "network_s": self.network_s}
+
+    def __add__(self, other: Timings) -> Timings:
+        return Timings(self.prepare_s + other.prepare_s, self.network_s + other.network_s)
 
 
 @dataclass
@@ -46,37 +52,56 @@ class Engine:
         bundles: that can work, by name.
         broken: why others cannot, by the name of their folder.
         backend: runs networks.
+        memory: bounds what a request may take.
     """
 
     bundles: Mapping[str, Bundle]
     broken: Mapping[str, BundleInvalid]
     backend: Backend
-    _networks: dict[str, Network] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    _networks: dict[Path, Network] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def warm_up(self) -> None:
-        """Run every network once, so that the first request finds all compiled."""
+        """Run every network once, so that the first request finds all compiled and imported.
+
+        Raises:
+            BundleInvalid: a network gives values that are not numbers.
+        """
+        compiled.compile_all()
         for bundle in self.bundles.values():
             started = time.perf_counter()
-            network = self.network(bundle)
-            patch = np.zeros((len(bundle.manifest.channels), *bundle.plans.patch), np.float32)
-            logits = network.infer(patch)
-            if not np.isfinite(logits).all():
-                raise BundleInvalid(
-                    f"The network of '{bundle.name}' gives values that are not numbers.",
-                    "Take another checkpoint.",
-                )
-            network.release()
+            for part in bundle.parts:
+                self._try_out(part)
             took = round(time.perf_counter() - started, 2)
             logs.line("bundle ready", bundle=bundle.name, seconds=took)
+        self.memory.settle()
 
-    def network(self, bundle: Bundle) -> Network:
-        """The compiled network of a bundle; compiled at its first use."""
-        if bundle.name not in self._networks:
-            self._networks[bundle.name] = self.backend.load(
-                bundle.architecture, bundle.weights(), bundle.plans.patch
+    def _try_out(self, part: Bundle) -> None:
+        """Segment one tile of zeros: every step of a prediction, and all that it imports."""
+        shape = part.plans.patch
+        labels = np.zeros(shape, dtype=np.uint8)
+        ways = operators(shape, shape, _UNIT_MM, _UNIT_MM, part.plans.logits_resampling)
+        target = aim(shape, shape, ways, part.heads, _numbers(part), labels)
+        image = np.zeros((len(part.plans.normalisation), *shape), dtype=np.float32)
+        network = self.network(part)
+        try:
+            segment(network, image, target, (), Progress())
+        except InternalError as error:
+            raise BundleInvalid(
+                f"The network of '{part.name}' gives values that are not numbers.",
+                "Take another checkpoint.",
+            ) from error
+        finally:
+            network.release()
+
+    def network(self, part: Bundle) -> Network:
+        """The compiled network of a bundle's part; compiled at its first use."""
+        if part.folder not in self._networks:
+            self._networks[part.folder] = self.backend.load(
+                part.architecture, part.weights(), part.plans.patch, part.manifest.precision
             )
-        return self._networks[bundle.name]
+        return self._networks[part.folder]
 
     def find(self, task: str, name: str | None) -> Bundle:
         """The bundle of that name for a task; the task's default where none is named.
@@ -123,36 +148,47 @@ class Engine:
         Returns:
             Our numbers on the images' grid, without sides; and what took how long.
         """
-        with self._one_at_a_time(progress):
-            clock = [time.perf_counter()]
-            frame = preparations.frame(images, bundle.plans, bundle.manifest.orientation)
-            tensor = preparations.prepare(images, frame, bundle.plans, progress.part(0, 0.1))
-            clock.append(time.perf_counter())
-            logits = predict(
-                self.network(bundle),
-                tensor,
-                bundle.plans.patch,
-                bundle.architecture.heads,
-                bundle.mirror_axes if mirroring else (),
-                progress.part(0.1, 0.9),
-            )
-            self.network(bundle).release()
-            clock.append(time.perf_counter())
-            seen = labels_at_full_resolution(
-                logits,
-                frame.back(bundle.plans.logits_resampling),
-                bundle.heads,
-                progress.part(0.9, 1.0),
-            )
-            numbers = np.array(bundle.numbers, dtype=np.uint8)
-            grid = images[0].volume
-            voxels = frame.restore(numbers[seen], grid.shape)
-            clock.append(time.perf_counter())
-        return LabelMap(voxels, grid.affine), Timings(*np.diff(clock).tolist())
+        grid = images[0].volume
+        voxels = np.zeros(grid.shape, dtype=np.uint8, order="F")
+        timings = Timings(0.0, 0.0)
+        count = len(bundle.parts)
+        for number, part in enumerate(bundle.parts):
+            share = progress.part(number / count, (number + 1) / count)
+            made = voxels if number == 0 else np.zeros_like(voxels)
+            timings += self._predict_part(part, images, made, preparations, mirroring, share)
+            if number:
+                _lay_over(voxels, made)
+        return LabelMap(voxels, grid.affine), timings
+
+    def _predict_part(
+        self,
+        part: Bundle,
+        images: Sequence[Image],
+        voxels: NDArray[np.uint8],
+        preparations: Preparations,
+        mirroring: bool,
+        progress: Progress,
+    ) -> Timings:
+        clock = [time.perf_counter()]
+        frame = preparations.frame(images, part.plans, part.manifest.orientation)
+        tensor = preparations.prepare(images, frame, part.plans, progress.part(0, 0.1))
+        clock.append(time.perf_counter())
+        back = frame.back(part.plans.logits_resampling)
+        target = aim(
+            frame.resampled, part.plans.patch, back, part.heads, _numbers(part), frame.view(voxels)
+        )
+        network = self.network(part)
+        mirror_axes = part.mirror_axes if mirroring else ()
+        try:
+            segment(network, tensor, target, mirror_axes, progress.part(0.1, 1.0))
+        finally:
+            network.release()
+        clock.append(time.perf_counter())
+        return Timings(*np.diff(clock).tolist())
 
     @contextmanager
-    def _one_at_a_time(self, progress: Progress) -> Iterator[None]:
-        """One prediction has all threads and bounds the memory; those who wait can cancel."""
+    def turn(self, progress: Progress) -> Iterator[None]:
+        """One request has all threads and bounds the memory; those who wait can cancel."""
         while not self._turn.acquire(timeout=_WAIT_S):
             progress.advance(0.0, "waiting")
         try:
@@ -161,7 +197,17 @@ class Engine:
             self._turn.release()
 
 
-def open_engine(folder: Path, backend: Backend) -> Engine:
+def _numbers(part: Bundle) -> NDArray[np.uint8]:
+    return np.array(part.numbers, dtype=np.uint8)
+
+
+def _lay_over(below: NDArray[np.uint8], above: NDArray[np.uint8]) -> None:
+    """Write what is not 0 over what was there, slice by slice."""
+    for k in range(below.shape[2]):
+        np.copyto(below[:, :, k], above[:, :, k], where=above[:, :, k] != 0)
+
+
+def open_engine(folder: Path, backend: Backend, memory: Memory | None = None) -> Engine:
     """Load every bundle of a folder. What cannot work is said in the log, and when asked for."""
     bundles: dict[str, Bundle] = {}
     broken: dict[str, BundleInvalid] = {}
@@ -175,4 +221,4 @@ def open_engine(folder: Path, backend: Backend) -> Engine:
             logs.line("bundle refused", logging.ERROR, bundle=place.name, reason=error.detail)
         else:
             bundles[bundle.name] = bundle
-    return Engine(bundles, broken, backend)
+    return Engine(bundles, broken, backend, memory or Memory())

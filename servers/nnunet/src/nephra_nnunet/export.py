@@ -1,127 +1,140 @@
 """From logits at the network's spacing to labels at full resolution.
 
 nnU-Net interpolates every class to full resolution and takes the largest. Interpolation with
-weights that are not negative is a convex combination: where all logits around agree on the
-winner, it wins between them too. Only blocks where they disagree are interpolated, one small
-block at a time, so that classes x full resolution is never held.
+weights that are not negative is a convex combination: where all eight logits around a cell agree on
+the winner, it wins inside the cell too; and a class can win there only if its largest corner
+is not below some other class's smallest. So most cells are filled, in the others a few classes are
+interpolated, and classes x full resolution is never held. Regions (thresholded outputs) have the
+same rule: the last region that is positive at all corners, with none after it positive at any,
+is what is seen inside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_contract.progress import Progress
+from nephra_nnunet import compiled, plain
 from nephra_nnunet.plans import Heads
 from nephra_nnunet.resampling import Operators
 
-#: Edge of a block at full resolution: its classes fit into a core's cache.
-_BLOCK = 32
-
-Span = tuple[slice, slice]
+Plane = NDArray[np.float32]
 
 
-def decide(logits: NDArray[np.float32], heads: Heads) -> NDArray[np.uint8]:
-    """(heads, …) logits → (…) which output is seen: 0 nothing, h the h-th number; see `numbers`."""
-    if heads.regions:
-        seen = np.zeros(logits.shape[1:], dtype=np.uint8)
-        for region in range(logits.shape[0]):
-            # A probability above one half is a logit above zero.
-            seen[logits[region] > 0] = region + 1
-        return seen
-    winner = np.zeros(logits.shape[1:], dtype=np.uint8)
-    best = logits[0].copy()
-    for head in range(1, logits.shape[0]):
-        better = logits[head] > best
-        winner[better] = head
-        np.maximum(best, logits[head], out=best)
-    return winner
-
-
-def labels_at_full_resolution(
-    logits: NDArray[np.float32], back: Operators, heads: Heads, progress: Progress
-) -> NDArray[np.uint8]:
-    """Interpolate logits and decide.
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis of an interpolation with at most two weights: runs of samples between two others.
 
     Args:
-        logits: (heads, a, b, c) at the network's spacing.
-        back: to full resolution.
-        heads: what the outputs mean.
-        progress: advanced row of blocks by row of blocks.
-
-    Returns:
-        full resolution, uint8 as `decide`.
+        start, stop: (runs,) int64, the samples of a run at full resolution.
+        low, high: (runs,) int64, the coarse samples around it; the same where one suffices.
+        weight_low, weight_high: (full length,) float32, not negative.
     """
-    coarse = decide(logits, heads)
-    if back.shape == coarse.shape:
-        return coarse
-    pattern = _pattern(logits, heads) if heads.regions else coarse
-    convex = all(bool((m >= 0).all()) for m in back.matrices)
-    labels = np.empty(back.shape, dtype=np.uint8)
-    spans = [list(_spans(m)) for m in back.matrices]
-    for number, first in enumerate(spans[0]):
-        progress.advance(number / len(spans[0]), "labels")
-        for second, third in product(spans[1], spans[2]):
-            to, source = zip(first, second, third, strict=True)
-            around = pattern[source]
-            if convex and (around == around.flat[0]).all():
-                labels[to] = coarse[source].flat[0]
-            else:
-                labels[to] = decide(_interpolate(logits[:, *source], back, to, source), heads)
-    return labels
+
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    weight_low: NDArray[np.float32]
+    weight_high: NDArray[np.float32]
 
 
-def _pattern(logits: NDArray[np.float32], heads: Heads) -> NDArray[np.uint64]:
-    """Which regions are positive, as bits: what has to agree for a block to be settled."""
-    bits = np.zeros(logits.shape[1:], dtype=np.uint64)
-    for region in range(len(heads.names)):
-        bits |= (logits[region] > 0).astype(np.uint64) << np.uint64(region)
-    return bits
+def axis_of(way: NDArray[np.float32]) -> Axis:
+    """The runs of an operator, (full length, coarse length).
 
-
-def _spans(way: NDArray[np.float32]) -> Iterator[Span]:
-    """Blocks of one axis: where at full resolution, and from which coarse samples."""
-    for start in range(0, way.shape[0], _BLOCK):
-        to = slice(start, min(start + _BLOCK, way.shape[0]))
-        used = np.flatnonzero(way[to].any(axis=0))
-        yield to, slice(int(used[0]), int(used[-1]) + 1)
-
-
-def _interpolate(
-    logits: NDArray[np.float32],
-    back: Operators,
-    to: tuple[slice, ...],
-    source: tuple[slice, ...],
-) -> NDArray[np.float32]:
-    """(heads, block) from the coarse samples around it, axis by axis."""
-    made = logits
-    # The last axis first: it is contiguous, and gathering along it is the dearest.
-    for axis in (2, 1, 0):
-        made = _along(made, axis + 1, back.matrices[axis][to[axis], source[axis]])
-    return made
-
-
-def _along(values: NDArray[np.float32], axis: int, way: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Resample one axis. Linear ways have two entries per row: two gathers, no product.
-
-    Blocks are too small for threaded matrix products, which lose more by waiting for each
-    other than they gain.
+    Raises:
+        ValueError: a sample depends on more than two neighbours, or on one negatively.
     """
     rows = np.arange(way.shape[0])
     low = (way != 0).argmax(axis=1)
-    high = np.minimum(low + 1, way.shape[1] - 1)
-    if np.count_nonzero(way) > np.count_nonzero(way[rows, low]) + np.count_nonzero(
-        way[rows, high] * (high > low)
-    ):
-        product = np.tensordot(values, way.T, axes=(axis, 0))
-        return np.asarray(np.moveaxis(product, -1, axis), dtype=np.float32)
-    shape = [1] * values.ndim
-    shape[axis] = rows.size
-    made: NDArray[np.float32] = np.take(values, low, axis=axis)
-    if (high > low).any():
-        share = (way[rows, high] * (high > low)).reshape(shape)
-        made += share * (np.take(values, high, axis=axis) - made)
-    return made
+    high = way.shape[1] - 1 - (way[:, ::-1] != 0).argmax(axis=1)
+    if (high - low > 1).any() or (way < 0).any():
+        raise ValueError("the interpolation is not linear")
+    weight_low = way[rows, low]
+    weight_high = np.where(high > low, way[rows, high], np.float32(0))
+    changes = np.flatnonzero((np.diff(low) != 0) | (np.diff(high) != 0)) + 1
+    start = np.concatenate([[0], changes])
+    stop = np.concatenate([changes, [rows.size]])
+    return Axis(
+        start=start.astype(np.int64),
+        stop=stop.astype(np.int64),
+        low=low[start].astype(np.int64),
+        high=high[start].astype(np.int64),
+        weight_low=weight_low.astype(np.float32),
+        weight_high=weight_high.astype(np.float32),
+    )
+
+
+@dataclass
+class Exporter:
+    """Takes planes of logits in their order, and writes labels as soon as they are decided.
+
+    Args:
+        back: to full resolution.
+        heads: what the outputs mean.
+        numbers: (heads + 1,) uint8: what is written for each value of `decide`.
+        labels: full resolution; a view that is written to.
+        threads: to use.
+        is_compiled: by compiled code, or by NumPy.
+    """
+
+    back: Operators
+    heads: Heads
+    numbers: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    threads: int = 1
+    is_compiled: bool = field(default_factory=compiled.available)
+    _planes: dict[int, tuple[Plane, NDArray[np.int16]]] = field(default_factory=dict)
+    _run: int = 0
+
+    def __post_init__(self) -> None:
+        self._axes = [axis_of(m) for m in self.back.matrices]
+
+    def feed(self, row: int, logits: Plane) -> None:
+        """Take the next plane.
+
+        Args:
+            row: its place along the first axis at the network's spacing; from 0, without gaps.
+            logits: (b, c, heads) float32, contiguous; kept.
+        """
+        kernels = compiled if self.is_compiled else plain
+        self._planes[row] = (logits, kernels.decide(logits, self.heads.regions))
+        first = self._axes[0]
+        while self._run < first.start.size and first.high[self._run] <= row:
+            self._write(self._run)
+            self._run += 1
+        needed = first.low[self._run] if self._run < first.start.size else row + 1
+        for old in [r for r in self._planes if r < needed]:
+            del self._planes[old]
+
+    def _write(self, run: int) -> None:
+        first, second, third = self._axes
+        part = slice(int(first.start[run]), int(first.stop[run]))
+        weights = np.stack([first.weight_low[part], first.weight_high[part]])
+        low, high = self._planes[int(first.low[run])], self._planes[int(first.high[run])]
+        kernels = compiled if self.is_compiled else plain
+
+        def write(rows: tuple[int, int]) -> None:
+            kernels.write(
+                low,
+                high,
+                weights,
+                second,
+                third,
+                rows,
+                self.numbers,
+                self.heads.regions,
+                self.labels[part],
+            )
+
+        chunks = np.linspace(0, second.start.size, self.threads + 1).astype(int)
+        spans = [(int(a), int(b)) for a, b in itertools.pairwise(chunks) if b > a]
+        if len(spans) == 1:
+            write(spans[0])
+            return
+        with ThreadPoolExecutor(len(spans)) as pool:
+            list(pool.map(write, spans))

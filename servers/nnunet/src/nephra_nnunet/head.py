@@ -30,9 +30,14 @@ class LastLayer:
     bias: NDArray[np.float32]
 
 
+def is_split_off(architecture: Architecture, folds: int) -> bool:
+    """Whether splitting makes less to sum up."""
+    return architecture.heads > architecture.features[0] * folds
+
+
 def split_off(architecture: Architecture, folds: Sequence[Weights]) -> LastLayer | None:
     """The last layer of all folds, their mean included; None where splitting gains nothing."""
-    if architecture.heads <= architecture.features[0] * len(folds):
+    if not is_split_off(architecture, len(folds)):
         return None
     name = architecture.last_layer
     share = np.float32(1 / len(folds))

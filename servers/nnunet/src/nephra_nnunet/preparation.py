@@ -17,6 +17,7 @@ from scipy import ndimage
 from nephra_contract.progress import Progress
 from nephra_contract.volume import Volume, bounding_box
 from nephra_nnunet.architecture import Triple
+from nephra_nnunet.cache import ByteCache
 from nephra_nnunet.normalisation import Intensity, measure
 from nephra_nnunet.orientation import AS_STORED, Axes, axes_towards
 from nephra_nnunet.plans import Normalisation, Plans, Resampling
@@ -25,7 +26,8 @@ from nephra_nnunet.resampling import Operators, Spacing, new_shape, operators
 Box = tuple[slice, slice, slice]
 
 #: Voxels of full resolution that are held as float at a time.
-_SLAB_VOXELS = 4_000_000
+SLAB_VOXELS = 4_000_000
+_SMALL_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,37 +86,38 @@ class Frame:
         """Network's spacing → box."""
         return operators(self.resampled, self.cropped, self.target_mm, self.spacing_mm, how)
 
-    def restore(self, labels: NDArray[np.uint8], shape: Triple) -> NDArray[np.uint8]:
-        """Labels of the box → the whole image as stored, (I, J, K), Fortran order."""
-        whole = np.zeros(shape, dtype=np.uint8, order="F")
-        self.axes.view(whole)[self.box] = labels
-        return whole
+    def view(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """The box in voxels of the whole image, (I, J, K) as stored; writing goes through."""
+        return self.axes.view(voxels)[self.box]
 
 
 @dataclass
 class Preparations:
-    """What has been prepared in one request, so that models with the same wishes share it.
+    """What one request prepares; models with the same wishes share it, the next request too.
 
     Args:
-        made: how many channels were really prepared.
+        cache: where it is kept.
+        made: how many channels were really prepared in this request.
     """
 
+    cache: ByteCache
     made: int = 0
-    _kept: dict[Hashable, NDArray[np.float32]] = field(default_factory=dict)
-    _boxes: dict[Hashable, Box] = field(default_factory=dict)
+    _last: dict[Hashable, NDArray[np.float32]] = field(default_factory=dict)
 
     def frame(self, images: Sequence[Image], plans: Plans, orientation: str | None) -> Frame:
         """How these channels, all on one grid, are seen by the network of these plans."""
         grid = images[0].volume
-        axes = _axes(grid, plans, orientation)
-        key = (tuple(i.key for i in images), axes)
-        if key not in self._boxes:
-            self._boxes[key] = nonzero_box([axes.view(i.volume.voxels) for i in images])
+        axes = network_axes(grid.affine, plans, orientation)
+        key = ("box", tuple(i.key for i in images), axes)
+        box: Box | None = self.cache.get(key)
+        if box is None:
+            box = nonzero_box([axes.view(i.volume.voxels) for i in images])
+            self.cache.put(key, box, _SMALL_BYTES)
         a, b, c = axes.order
         return Frame(
             axes=axes,
             shape=(grid.shape[a], grid.shape[b], grid.shape[c]),
-            box=self._boxes[key],
+            box=box,
             spacing_mm=(grid.spacing_mm[a], grid.spacing_mm[b], grid.spacing_mm[c]),
             target_mm=plans.spacing_mm,
         )
@@ -122,29 +125,43 @@ class Preparations:
     def prepare(
         self, images: Sequence[Image], frame: Frame, plans: Plans, progress: Progress
     ) -> NDArray[np.float32]:
-        """All channels, (channels, a, b, c) at the network's spacing."""
+        """All channels, (channels, a, b, c) at the network's spacing; not to be written to."""
         masked = any(n.in_mask for n in plans.normalisation)
         views = [frame.axes.view(i.volume.voxels)[frame.box] for i in images]
         # The mask is that of all channels together; its key holds them all.
-        mask = nonzero_mask(views) if masked else None
         together = tuple(i.key for i in images) if masked else None
-        channels = []
-        for number, (image, view, how) in enumerate(
-            zip(images, views, plans.normalisation, strict=True)
+        mask: NDArray[np.bool_] | None = None
+        channels: dict[Hashable, NDArray[np.float32]] = {}
+        keys = [
+            ("channel", image.key, together, frame.key, how, plans.image_resampling)
+            for image, how in zip(images, plans.normalisation, strict=True)
+        ]
+        for number, (key, view, how) in enumerate(
+            zip(keys, views, plans.normalisation, strict=True)
         ):
-            key = (image.key, together, frame.key, how, plans.image_resampling)
-            if key not in self._kept:
+            # What the model before used is shared even where it does not fit the cache.
+            found = channels.get(key, self._last.get(key))
+            found = self.cache.get(key) if found is None else found
+            if found is None:
                 part = progress.part(number / len(images), (number + 1) / len(images))
+                if how.in_mask and mask is None:
+                    mask = nonzero_mask(views)
                 ways = frame.operators(plans.image_resampling)
-                self._kept[key] = prepare_channel(view, how, mask, ways, part)
+                found = prepare_channel(view, how, mask, ways, part)
+                found.flags.writeable = False
+                self.cache.put(key, found, found.nbytes)
                 self.made += 1
-            channels.append(self._kept[key])
-        return np.stack(channels)
+            channels[key] = found
+        self._last = channels
+        if len(keys) == 1:
+            return channels[keys[0]][None]
+        return np.stack([channels[key] for key in keys])
 
 
-def _axes(grid: Volume, plans: Plans, orientation: str | None) -> Axes:
+def network_axes(affine: NDArray[np.float64], plans: Plans, orientation: str | None) -> Axes:
+    """The axes in which the network of these plans takes an image, (4, 4) voxel → RAS+ mm."""
     code = orientation or ("RAS" if plans.reorients else None)
-    stored = axes_towards(grid.affine, code) if code else AS_STORED
+    stored = axes_towards(affine, code) if code else AS_STORED
     # nnU-Net's readers count axes from the slowest, then apply the plans' transposition.
     return stored.then((2, 1, 0)).then(plans.transpose)
 
@@ -198,7 +215,7 @@ def prepare_channel(
     within = None if within is None else within.transpose(turn)
     along, rows, columns = (ways.matrices[a] for a in turn)
     thin = np.empty((image.shape[0], rows.shape[0], columns.shape[0]), dtype=np.float32)
-    step = max(1, _SLAB_VOXELS // (image.shape[1] * image.shape[2]))
+    step = max(1, SLAB_VOXELS // (image.shape[1] * image.shape[2]))
     for start in range(0, image.shape[0], step):
         progress.advance(start / image.shape[0], "preparing")
         part = slice(start, start + step)

@@ -26,6 +26,7 @@ from nephra_contract.nifti_header import (
     not_three_dimensional,
     read_header,
 )
+from nephra_contract.results import sha256
 from nephra_contract.volume import Volume, orthonormal
 
 
@@ -40,6 +41,27 @@ class Reader:
 
     max_voxels: int = MAX_VOXELS
     reads: Counter[Path] = field(default_factory=Counter)
+
+    def header(self, path: Path) -> NiftiHeader:
+        """Read and judge what a file announces; see `read`."""
+        try:
+            header = read_header(path, self.max_voxels)
+        except FileNotFoundError as error:
+            raise _gone() from error
+        if min(header.shape) < 2:
+            raise not_three_dimensional(header.shape)
+        return header
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file's bytes: what names its content.
+
+        Raises:
+            FileMissing: nothing is there any more.
+        """
+        try:
+            return sha256(path)
+        except FileNotFoundError as error:
+            raise _gone() from error
 
     def read(self, path: Path) -> Volume:
         """Read a CT.
@@ -56,17 +78,16 @@ class Reader:
             TooLarge: more voxels than the limit.
             VoxelsRefused: NaN or infinite voxels.
         """
-        try:
-            header = read_header(path, self.max_voxels)
-        except FileNotFoundError as error:
-            raise FileMissing("The image has gone.", "Upload it again.") from error
-        if min(header.shape) < 2:
-            raise not_three_dimensional(header.shape)
+        header = self.header(path)
         affine = orthonormal(header.affine)
         self.reads[path] += 1
         voxels = _decode(path, header)
         check_finite(voxels)
         return Volume(voxels, affine)
+
+
+def _gone() -> FileMissing:
+    return FileMissing("The image has gone.", "Upload it again.")
 
 
 def _decode(path: Path, header: NiftiHeader) -> NDArray[Any]:

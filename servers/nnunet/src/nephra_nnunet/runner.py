@@ -21,6 +21,7 @@ from nephra_contract.volume import LabelMap
 from nephra_nnunet.engine import Engine
 from nephra_nnunet.images import Images
 from nephra_nnunet.manifest import Phase
+from nephra_nnunet.memory import Scan, request_bytes
 from nephra_nnunet.operations import OPERATIONS
 from nephra_nnunet.operations.parameters import OneTaskParameters
 from nephra_nnunet.operations.several import Several
@@ -64,8 +65,10 @@ class NnunetRunner:
             )
         operation = _BY_MODEL[model]
         parsed = operation.parse(request)
-        work = _Work.begin(self, operation, parsed, Preparations())
-        answer = work.several(progress) if operation.name == "inference" else work.one(progress)
+        work = _Work.begin(self, operation, parsed)
+        with self.engine.turn(progress):
+            work.make_room()
+            answer = work.several(progress) if operation.name == "inference" else work.one(progress)
         progress.advance(1.0, "done")
         return answer
 
@@ -80,11 +83,10 @@ class _Work:
     images: Images
     jobs: tuple[Job, ...]
     preparations: Preparations
+    needed_bytes: int = 0
 
     @classmethod
-    def begin(
-        cls, runner: NnunetRunner, operation: Operation, request: Request, made: Preparations
-    ) -> _Work:
+    def begin(cls, runner: NnunetRunner, operation: Operation, request: Request) -> _Work:
         """Decide everything that can be decided before a voxel is read.
 
         Raises:
@@ -97,9 +99,26 @@ class _Work:
         }
         _check_output(operation, request, runner.data, set(paths.values()))
         members = {i.phase: i.name for i in operation.inputs if i.name in paths}
-        images = Images({p: paths[n] for p, n in members.items()}, members, runner.reader)
+        cache = runner.engine.memory.cache
+        images = Images({p: paths[n] for p, n in members.items()}, members, runner.reader, cache)
         jobs = _jobs(runner.engine, operation, request, tuple(members))
-        return cls(runner, operation, request, images, jobs, made)
+        work = cls(runner, operation, request, images, jobs, Preparations(cache))
+        needed = request_bytes(
+            [(j.bundle, [images.scan(p) for p in j.phases]) for j in jobs],
+            list(work._scans().values()),
+        )
+        runner.engine.memory.check(needed, work._scans())
+        return replace(work, needed_bytes=needed)
+
+    def make_room(self) -> None:
+        """Have the memory free that the request needs; see `Memory.make_room`."""
+        self.runner.engine.memory.make_room(self.needed_bytes, self._scans())
+
+    def _scans(self) -> dict[str, Scan]:
+        """The images that are needed, by what the request calls them."""
+        needed = {phase for job in self.jobs for phase in job.phases}
+        members = self.images.members
+        return {members[p]: self.images.scan(p) for p in members if p in needed}
 
     def one(self, progress: Progress) -> Answer:
         """Answer a request for one task."""

@@ -10,7 +10,11 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nephra_contract.nifti_header import MAX_VOXELS
+from nephra_nnunet.cache import ByteCache
+from nephra_nnunet.machine import limit_bytes
+from nephra_nnunet.memory import Memory
 
+_MIB = 2**20
 #: A checkout keeps the demo models beside the packages.
 _BESIDE_THE_PACKAGES = Path(__file__).resolve().parents[4] / "bundles"
 
@@ -34,6 +38,23 @@ class Settings(BaseSettings):
     )
     device: str = Field(default="cpu", description="Where torch runs: cpu, cuda, cuda:1.")
     warm_up: bool = Field(default=True, description="Run every model once at start, before ready.")
+
+    memory_mib: int = Field(
+        default=0,
+        ge=0,
+        description="Memory that this process may take; 0 finds the container's or machine's.",
+    )
+    image_cache_mib: int = Field(
+        default=1024,
+        ge=0,
+        description="Images and prepared images kept for the next request on the same content.",
+    )
+
+    @property
+    def memory(self) -> Memory:
+        """The memory as told."""
+        limit = self.memory_mib * _MIB or limit_bytes()
+        return Memory(limit, ByteCache(self.image_cache_mib * _MIB))
 
     @property
     def thread_count(self) -> int:

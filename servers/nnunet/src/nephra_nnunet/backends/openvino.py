@@ -9,17 +9,21 @@ exact as PyTorch, and is not recognised and fused into that layer by the compile
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nephra_nnunet.architecture import Architecture, Triple
-from nephra_nnunet.backends import BackendName, Network, Weights
+from nephra_nnunet.backends import BackendName, Network, Precision, Sink, Target, Weights
+from nephra_nnunet.head import LastLayer, split_off
+from nephra_nnunet.ring import Ring
 
 _ONES: Triple = (1, 1, 1)
 _NO_PADDING: Triple = (0, 0, 0)
 _MAX_POOL = 12
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoBackend:
@@ -35,53 +39,101 @@ class OpenVinoBackend:
         import openvino
 
         self._core = openvino.Core()
-        self._config = {
-            "INFERENCE_PRECISION_HINT": "f32",
+        self._threads = threads
+
+    def load(
+        self,
+        architecture: Architecture,
+        folds: Sequence[Weights],
+        patch: Triple,
+        precision: Precision = "float32",
+    ) -> Network:
+        """Build and compile the network, once per fold."""
+        last = split_off(architecture, folds)
+        config = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_NUM_THREADS": str(self._threads),
         }
-
-    def load(self, architecture: Architecture, folds: Sequence[Weights], patch: Triple) -> Network:
-        """Build and compile the network, once per fold."""
-        compiled = [
-            self._core.compile_model(build_model(architecture, w, patch), "CPU", self._config)
-            for w in folds
-        ]
-        return OpenVinoNetwork(compiled)
+        model = build_model(architecture, folds, patch, last is None)
+        return OpenVinoNetwork(self._core.compile_model(model, "CPU", config), last, self._threads)
 
 
 class OpenVinoNetwork:
-    """Compiled networks, one per fold."""
+    """A compiled network.
 
-    def __init__(self, compiled: Sequence[Any]) -> None:
+    Args:
+        compiled: (1, channels, *patch) → (1, *patch, outputs).
+        last: the last layer of all folds, if it is split off.
+        threads: for what is done with the outputs.
+    """
+
+    def __init__(self, compiled: Any, last: LastLayer | None, threads: int) -> None:
         self._compiled = compiled
-        self._requests: list[Any] = []
+        self._last = last
+        self._threads = threads
+        self._request: Any = None
 
-    def infer(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(channels, *patch) → (heads, *patch); see `Network.infer`."""
-        if not self._requests:
-            self._requests = [c.create_infer_request() for c in self._compiled]
-        batch = np.ascontiguousarray(tile[None], dtype=np.float32)
-        total: NDArray[np.float32] | None = None
-        for request in self._requests:
-            request.infer([batch], share_inputs=True)
-            logits: NDArray[np.float32] = request.get_output_tensor(0).data[0]
-            total = logits if total is None else total + logits
-        if total is None:
-            raise ValueError("a network without folds")
-        return total if len(self._requests) == 1 else total / np.float32(len(self._requests))
+    def infer(self, tile: NDArray[np.float32], mirror_axes: Sequence[int]) -> NDArray[np.float32]:
+        """(channels, *patch) → (*patch, outputs); see `Network.infer`."""
+        once = self._infer(tile)
+        if not mirror_axes:
+            return once
+        total = once.copy()
+        flips = [f for n in range(1, len(mirror_axes) + 1) for f in combinations(mirror_axes, n)]
+        for flip in flips:
+            mirrored = np.flip(tile, tuple(axis + 1 for axis in flip))
+            total += np.flip(self._infer(mirrored), flip)
+        total /= np.float32(len(flips) + 1)
+        return total
+
+    def sink(self, target: Target) -> Sink:
+        """See `Network.sink`."""
+        return Ring(target, self._last, self._threads)
 
     def release(self) -> None:
         """See `Network.release`."""
-        self._requests = []
-        for compiled in self._compiled:
-            compiled.release_memory()
+        self._request = None
+        self._compiled.release_memory()
+
+    def _infer(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._request is None:
+            self._request = self._compiled.create_infer_request()
+        batch = np.ascontiguousarray(tile[None], dtype=np.float32)
+        self._request.infer([batch], share_inputs=True)
+        return np.asarray(self._request.get_output_tensor(0).data[0])
 
 
-def build_model(architecture: Architecture, weights: Weights, patch: Triple) -> Any:
-    """The network as an `openvino.Model`: (1, channels, *patch) → (1, heads, *patch), float32."""
-    return _Builder(architecture, weights).model(patch)
+def build_model(
+    architecture: Architecture, folds: Sequence[Weights], patch: Triple, with_last: bool = True
+) -> Any:
+    """The network as an `openvino.Model`: (1, channels, *patch) → (1, *patch, outputs), float32.
+
+    All folds are one model, one after another, so that they share the memory of their layers.
+
+    Args:
+        architecture: of the network.
+        folds: the weights of each.
+        patch: the tile.
+        with_last: whether the last layer, which makes logits of features, is part of it: the
+            outputs are the folds' mean logits, or else their features, one fold after another.
+    """
+    import openvino
+    from openvino import opset13 as ops
+
+    image = ops.parameter([1, architecture.input_channels, *patch], np.float32, name="image")
+    outputs = [_Builder(architecture, weights).output(image, with_last) for weights in folds]
+    whole = outputs[0]
+    if len(folds) > 1 and with_last:
+        for output in outputs[1:]:
+            whole = ops.add(whole, output)
+        whole = ops.multiply(whole, ops.constant(np.float32(1 / len(folds))))
+    elif len(folds) > 1:
+        whole = ops.concat(outputs, 1)
+    # Channels last is how the layers keep it anyway, and how it is summed up.
+    turned = ops.transpose(whole, np.array([0, 2, 3, 4, 1]))
+    return openvino.Model([turned], [image], "nnunet")
 
 
 class _Builder:
@@ -94,14 +146,15 @@ class _Builder:
         self._architecture = architecture
         self._weights = weights
 
-    def model(self, patch: Triple) -> Any:
-        import openvino
-
-        shape = [1, self._architecture.input_channels, *patch]
-        image = self._ops.parameter(shape, np.float32, name="image")
+    def output(self, image: Any, with_last: bool) -> Any:
+        """(1, channels, *patch) → (1, outputs, *patch)."""
         encode = self._plain if self._architecture.kind == "plain" else self._residual
-        logits = self._decode(encode(image))
-        return openvino.Model([logits], [image], "nnunet")
+        features = self._decode(encode(image))
+        return (
+            self._convolve(features, self._architecture.last_layer, _ONES)
+            if with_last
+            else features
+        )
 
     def _plain(self, x: Any) -> list[Any]:
         skips = []
@@ -142,7 +195,7 @@ class _Builder:
             x = self._ops.concat([x, skips[-step - 2]], 1)
             for number in range(depth):
                 x = self._rectify(self._block(x, f"decoder.stages.{step}.convs.{number}", _ONES))
-        return self._convolve(x, f"decoder.seg_layers.{self._architecture.stages - 2}", _ONES)
+        return x
 
     def _block(self, x: Any, name: str, stride: Triple) -> Any:
         return self._normalise(self._convolve(x, f"{name}.conv", stride), f"{name}.norm")

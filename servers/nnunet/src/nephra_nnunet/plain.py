@@ -1,0 +1,94 @@
+"""The inner loops in NumPy: where there is no compiler, and to hold the compiled ones against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from nephra_nnunet.export import Axis
+
+_Corners = tuple[NDArray[np.float32], NDArray[np.int16]]
+
+
+def decide(logits: NDArray[np.float32], regions: bool) -> NDArray[np.int16]:
+    """Which output is seen at each place.
+
+    Args:
+        logits: (…, heads).
+        regions: outputs are regions, each seen where its logit is positive (a probability above
+            one half), the later over the earlier; else the largest is seen, the first of equals.
+
+    Returns:
+        (…) int16: of classes the number of the output; of regions that plus one, 0 for none.
+    """
+    if not regions:
+        return np.asarray(logits.argmax(axis=-1), dtype=np.int16)
+    heads = logits.shape[-1]
+    last = heads - (logits > 0)[..., ::-1].argmax(axis=-1)
+    return np.asarray(np.where((logits > 0).any(axis=-1), last, 0), dtype=np.int16)
+
+
+def add(
+    sums: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    output: NDArray[np.float32],
+    weight: NDArray[np.float32],
+) -> None:
+    """Add a tile's outputs, weighted.
+
+    Args:
+        sums: (a, b, c, channels); changed.
+        weights: (a, b, c), the sum of weights; changed.
+        output: (a, b, c, channels).
+        weight: (a, b, c).
+    """
+    weights += weight
+    for a in range(output.shape[0]):
+        sums[a] += output[a] * weight[a, :, :, None]
+
+
+def write(
+    low: _Corners,
+    high: _Corners,
+    weights: NDArray[np.float32],
+    second: Axis,
+    third: Axis,
+    rows: tuple[int, int],
+    numbers: NDArray[np.uint8],
+    regions: bool,
+    labels: NDArray[np.uint8],
+) -> None:
+    """Write the labels of one run between two planes.
+
+    Args:
+        low, high: the planes: (b, c, heads) logits, and what `decide` makes of them.
+        weights: (2, a) of both, for each plane of full resolution in the run.
+        second, third: the other two axes.
+        rows: which runs of the second axis to do.
+        numbers: what is written for each value of `decide`.
+        regions: see `decide`.
+        labels: (a, full b, full c) uint8; changed.
+    """
+    first = int(second.start[rows[0]])
+    part = slice(first, int(second.stop[rows[1] - 1]))
+    b_low, b_high = _spread(second)[0][part], _spread(second)[1][part]
+    c_low, c_high = _spread(third)
+    b_weights = second.weight_low[part, None, None], second.weight_high[part, None, None]
+    c_weights = third.weight_low[None, :, None], third.weight_high[None, :, None]
+    for a in range(labels.shape[0]):
+        plane = low[0] * weights[0, a] + high[0] * weights[1, a]
+        lines = plane[b_low] * b_weights[0] + plane[b_high] * b_weights[1]
+        # Row by row: all classes of a whole plane at full resolution would not fit a cache.
+        for b in range(lines.shape[0]):
+            row = lines[b : b + 1]
+            values = row[:, c_low] * c_weights[0] + row[:, c_high] * c_weights[1]
+            labels[a, first + b] = numbers[decide(values, regions)[0]]
+
+
+def _spread(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each sample at full resolution the coarse ones around it."""
+    lengths = axis.stop - axis.start
+    return np.repeat(axis.low, lengths), np.repeat(axis.high, lengths)
