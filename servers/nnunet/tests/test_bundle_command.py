@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def test_a_training_becomes_a_bundle(
         ({"--channels": "A"}, "2 channels, not 1"),
         ({"--labels": "artery:203"}, "CLASS=NUMBER"),
         ({"--orientation": "XXX"}, "orientation"),
+        ({"--folds": "../0"}, "'../0' is no fold"),
+        ({"--labels": "lung=10"}, "does not have: lung"),
     ],
 )
 def test_what_cannot_be_served_is_not_added(
@@ -81,6 +84,63 @@ def test_classes_without_a_name_of_ours_need_a_number(
     assert main(arguments, tmp_path / "served") == 2
     assert "mass" in json.loads(capsys.readouterr().err)["detail"]
     assert main([*arguments, "--labels", "mass=201"], tmp_path / "served") == 0
+
+
+def test_labels_may_be_separated_by_commas(training: Path, tmp_path: Path) -> None:
+    """As well as by spaces."""
+    arguments = ["add", "v1", "--task", "vessel", "--from", str(training)]
+    target = tmp_path / "served"
+    assert main([*arguments, "--labels", "kidney=200,artery=52,vein=0"], target) == 0
+    assert load_bundle(target / "v1").describe().labels == {"kidney": 200, "artery": 52}
+
+
+def test_the_fold_of_all_cases_is_taken_where_it_is_the_only_one(
+    training: Path, tmp_path: Path
+) -> None:
+    """As nnU-Net does; numbered folds are averaged without it."""
+    shutil.copytree(training / "fold_0", training / "fold_all")
+    arguments = ["--task", "vessel", "--from", str(training)]
+    target = tmp_path / "served"
+    assert main(["add", "numbered", *arguments], target) == 0
+    assert load_bundle(target / "numbered").manifest.folds == [0, 1]
+    shutil.rmtree(training / "fold_0")
+    shutil.rmtree(training / "fold_1")
+    assert main(["add", "whole", *arguments], target) == 0
+    assert load_bundle(target / "whole").manifest.folds == ["all"]
+
+
+@pytest.mark.parametrize("name", ["../out", "Upper", "", ".hidden"])
+def test_a_name_is_a_folder_of_its_own(
+    name: str, training: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written outside of the folder of bundles."""
+    arguments = ["--task", "vessel", "--from", str(training)]
+    assert main(["add", name, *arguments], tmp_path / "served") == 2
+    assert "no name for a bundle" in json.loads(capsys.readouterr().err)["detail"]
+    assert not (tmp_path / "served").exists()
+
+
+def test_check_says_of_every_bundle_whether_it_works(
+    make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that does not work is a failure, and hides none of the others."""
+    folder = make_bundle("tumor").parent
+    broken = make_bundle("ureter")
+    (broken / "plans.json").write_text("{}")
+    assert main(["check"], folder) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert {name: said["ready"] for name, said in found.items()} == {"tumor": True, "ureter": False}
+    assert "plans.json" in found["ureter"]["refused"]
+
+
+def test_a_half_written_bundle_is_not_listed(
+    make_bundle: MakeBundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `add` is still writing begins with a dot."""
+    folder = make_bundle("tumor").parent
+    shutil.copytree(folder / "tumor", folder / ".next.0a1b2c3d")
+    assert main(["list"], folder) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["tumor"]
 
 
 def test_a_name_is_taken_once(training: Path, tmp_path: Path) -> None:
