@@ -8,10 +8,12 @@ LOCK := requirements.lock
 PACKAGES := contract serving servers/nnunet servers/smoothing servers/postprocess gateway phantom cli
 PYPROJECTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint $(LOCK)
+STOCK := $(VENV)-stock
+STOCK_INSTALL := $(UV) pip install --quiet --python $(STOCK)/bin/python --constraint $(LOCK)
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: setup demo up test check lock ci demo-bundles clean
+.PHONY: setup demo up test stock check lock ci demo-bundles clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev  ## everything for demo, tests and checks, without torch
@@ -32,6 +34,11 @@ $(VENV)/.train: $(VENV)/.run
 	$(INSTALL) --requirements pyproject.toml --extra train
 	touch $@
 
+$(STOCK)/.done: $(LOCK) servers/nnunet/pyproject.toml contract/pyproject.toml serving/pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(STOCK)
+	$(STOCK_INSTALL) --editable ./contract --editable ./serving --editable "./servers/nnunet[torch]" pytest
+	touch $@
+
 demo: $(VENV)/.run  ## the main job: a phantom's three phases to one scene, in demo-out/
 	$(BIN)/nephra demo --out demo-out
 
@@ -40,6 +47,9 @@ up: $(VENV)/.run  ## gateway and predictors on this machine, loopback only
 
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+stock: $(STOCK)/.done  ## labels against stock nnU-Net, in an environment of its own with torch
+	$(STOCK)/bin/python -m pytest -m stock servers/nnunet/tests
 
 check: $(VENV)/.dev  ## style, types, architecture, lock
 	$(BIN)/ruff check .
@@ -51,10 +61,10 @@ check: $(VENV)/.dev  ## style, types, architecture, lock
 lock: | $(UV)  ## write the lock anew
 	$(BIN)/python tests/architecture/lock.py $(UV) $(LOCK) --write
 
-ci: check test  ## what has to be green
+ci: check test stock  ## what has to be green
 
 demo-bundles: $(VENV)/.train  ## train the four demo models again (hours)
 	$(BIN)/python -m nephra_phantom.bundles
 
 clean:
-	rm -rf $(VENV) demo-out data .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(STOCK) demo-out data .mypy_cache .ruff_cache .pytest_cache
