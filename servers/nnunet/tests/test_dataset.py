@@ -20,7 +20,7 @@ def _many(count: int) -> dict[str, int]:
         ({"labels": {"background": 1, "kidney": 0}}, "background"),
         ({"labels": {"background": [0], "kidney": 1}}, "background"),
         ({"labels": {"background": 0, "a": 1, "b": 3}}, "without gaps"),
-        ({"labels": {"background": 0, "a": 1, "b": 1}}, "each once"),
+        ({"labels": {"background": 0, "a": -1, "b": 1}}, "without gaps"),
         ({"labels": {"background": 0, "a": [1, 2], "b": 2}}, "regions_class_order"),
         (
             {"labels": {"background": 0, "a": [1, 2], "b": 2}, "regions_class_order": [1]},
@@ -44,6 +44,12 @@ def test_outputs_are_in_the_order_of_their_numbers() -> None:
     """Whatever the order of the file; a list of one number is that number, and no region."""
     heads = read_heads({"labels": {"b": [2], "background": 0, "a": "1"}})
     assert heads == Heads(("background", "a", "b"), (0, 1, 2), regions=False)
+
+
+def test_a_number_with_two_names_is_one_output() -> None:
+    """It goes by the first; 0 is the background whatever else it is called."""
+    heads = read_heads({"labels": {"air": 0, "a": 1, "background": 0, "also a": 1, "b": 2}})
+    assert heads.names == ("background", "a", "b")
 
 
 def test_an_ignore_label_is_no_output() -> None:

@@ -60,15 +60,17 @@ def _heads(dataset: Mapping[str, Any], declared: dict[str, tuple[int, ...]]) -> 
         )
     if any(len(values) > 1 for values in declared.values()):
         return _regions(declared, dataset.get("regions_class_order"))
-    by_number = sorted((values[0], name) for name, values in declared.items())
-    numbers = tuple(number for number, _ in by_number)
+    # A number with several names is one output, and goes by the first.
+    by_number = {0: "background"}
+    for name, values in declared.items():
+        by_number.setdefault(values[0], name)
+    numbers = tuple(sorted(by_number))
     if numbers != tuple(range(len(numbers))):
         raise BundleInvalid(
-            f"dataset.json numbers its labels {_few(numbers)}; they must run from 0 without gaps, "
-            "each once.",
+            f"dataset.json numbers its labels {_few(numbers)}; they must run from 0 without gaps.",
             TRAINING_FOLDER,
         )
-    return Heads(tuple(name for _, name in by_number), numbers, regions=False)
+    return Heads(tuple(by_number[number] for number in numbers), numbers, regions=False)
 
 
 def _regions(declared: Mapping[str, tuple[int, ...]], order: Any) -> Heads:
