@@ -5,11 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from nephra_contract.errors import BundleInvalid
-from nephra_nnunet.bundle import load_bundle
+from nephra_contract.progress import Progress
+from nephra_nnunet.backends import open_backend
+from nephra_nnunet.bundle import Bundle, load_bundle
+from nephra_nnunet.cache import ByteCache
+from nephra_nnunet.engine import Engine
+from nephra_nnunet.preparation import Image, Preparations
 
 MakeBundle = Callable[..., Path]
 
@@ -106,3 +113,20 @@ def test_parts_have_no_parts(whole: Path) -> None:
     write_whole(outer, ["whole"])
     with pytest.raises(BundleInvalid, match="made of parts itself"):
         load_bundle(outer)
+
+
+def test_later_parts_are_written_over_earlier_ones(whole: Path, tiny: Any) -> None:
+    """The whole's labels are its parts' labels, laid over each other in order."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    bundle = load_bundle(whole)
+    engine = Engine({bundle.name: bundle}, {}, open_backend("openvino", 1, "cpu"))
+    images = [Image(tiny.ct(), "ct")]
+
+    def labels(which: Bundle) -> NDArray[np.uint8]:
+        made = Preparations(ByteCache(0))
+        return engine.predict(which, images, made, mirroring=False, progress=Progress())[0].voxels
+
+    first, second = (labels(part) for part in bundle.parts)
+    assert np.count_nonzero(second) not in {0, second.size}
+    assert np.count_nonzero((first > 0) & (second > 0) & (first != second)) > 0
+    assert np.array_equal(labels(bundle), np.where(second > 0, second, first))

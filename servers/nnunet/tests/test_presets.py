@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from nephra_contract import labels as names
-from nephra_contract.errors import BundleInvalid
+from nephra_contract.errors import BundleInvalid, Unavailable
+from nephra_nnunet.admission import check_machine
 from nephra_nnunet.architecture import read_architecture
 from nephra_nnunet.bundle import load_bundle
 from nephra_nnunet.bundle_command import main
@@ -39,7 +40,12 @@ def _named(part: Part) -> list[str]:
 def publish(tmp_path: Path, tiny: Any) -> Publish:
     """Lays out a network with tiny random weights as the release does; gives its folder."""
 
-    def lay_out(part: Part, classes: list[str] | None = None, trainer: str = TRAINER) -> Path:
+    def lay_out(
+        part: Part,
+        classes: list[str] | None = None,
+        trainer: str = TRAINER,
+        decided: bool = False,
+    ) -> Path:
         folder = tmp_path / "results" / FOLDERS[part.dataset] / trainer
         folder.mkdir(parents=True)
         dataset = tiny.dataset(dict.fromkeys(classes or _named(part), 0))
@@ -50,6 +56,7 @@ def publish(tmp_path: Path, tiny: Any) -> Publish:
         network = plans["configurations"]["3d_fullres"]
         architecture = read_architecture(network, 1, len(dataset["labels"]))
         weights = tiny.weights(architecture, part.dataset)
+        weights["decoder.seg_layers.1.bias"][1] += 1000 * decided
         tiny.checkpoint(folder / "fold_0" / "checkpoint_final.pth", weights)
         return folder
 
@@ -183,6 +190,28 @@ def test_two_trainings_of_one_dataset_are_refused(publish: Publish, tmp_path: Pa
     publish(FAST.parts[0], trainer="nnUNetTrainer__nnUNetPlans__3d_fullres")
     with pytest.raises(BundleInvalid, match="2 trainings of Dataset297"):
         find_parts(FAST, tmp_path / "results")
+
+
+def test_all_parts_are_admitted_to_bfloat16_or_none(
+    publish: Publish, tmp_path: Path, tiny: Any
+) -> None:
+    """Each part keeps its own Dice, the whole has all of them, and its digest is the new one."""
+    try:
+        check_machine()
+    except Unavailable:
+        pytest.skip("this CPU does not compute in bfloat16")
+    for part in TOTAL.parts:
+        publish(part, decided=True)
+    tiny.save(tmp_path / "ct.nii.gz", tiny.ct((14, 16, 12)))
+    options = ["--bfloat16", "--try-on", str(tmp_path / "ct.nii.gz")]
+    assert _add("totalsegmentator-total", tmp_path, *options) == 0
+    bundle = load_bundle(tmp_path / "served" / "totalseg")
+    assert {part.manifest.precision for part in (bundle, *bundle.parts)} == {"bfloat16"}
+    first = {part.folder.name: names.name_of(part.numbers[1]) for part in bundle.parts}
+    for name, network in zip(first, bundle.parts, strict=True):
+        measured = network.manifest.metrics["bfloat16"]
+        assert measured["dice_to_float32"] == {first[name]: 1.0}
+        assert bundle.manifest.metrics["bfloat16"][name] == measured
 
 
 @pytest.mark.parametrize(
