@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from nephra_nnunet.architecture import Architecture, Triple, read_architecture
 from nephra_nnunet.backends import open_backend
+from nephra_nnunet.head import split_off
 
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
@@ -109,7 +110,21 @@ def test_the_network_computes_what_its_layers_say(kind: str, tiny: Any) -> None:
     image = np.random.default_rng(0).standard_normal((2, 8, 16, 12)).astype(np.float32)
     network = open_backend("openvino", 1, "cpu").load(net, [weights], (8, 16, 12))
     expected = reference(image, weights, net)
-    assert np.abs(network.infer(image) - expected).max() < 1e-5 * np.abs(expected).max()
+    logits = np.moveaxis(network.infer(image, ()), -1, 0)
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_mirrored_predictions_are_averaged(tiny: Any) -> None:
+    """Over all combinations of the axes, each turned back."""
+    net = _network(tiny, "plain")
+    weights = tiny.weights(net, 3)
+    image = np.random.default_rng(0).standard_normal((2, 8, 16, 12)).astype(np.float32)
+    network = open_backend("openvino", 1, "cpu").load(net, [weights], (8, 16, 12))
+    flips = [(), (1,), (3,), (1, 3)]
+    single = [np.flip(reference(np.flip(image, f), weights, net), f) for f in flips]
+    expected = np.mean(single, axis=0)
+    logits = np.moveaxis(network.infer(image, (0, 2)), -1, 0)
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_normalisation_stays_exact_over_many_voxels() -> None:
@@ -130,10 +145,10 @@ def test_normalisation_stays_exact_over_many_voxels() -> None:
     }
     draw = np.random.default_rng(0)
     image = (draw.standard_normal((1, *shape)) + 50).astype(np.float32)
-    made = open_backend("openvino", 1, "cpu").load(stem, [weights], shape).infer(image)
+    made = open_backend("openvino", 1, "cpu").load(stem, [weights], shape).infer(image, ())
     exact = image.astype(np.float64)
     expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)
-    assert np.abs(made - expected).max() < 1e-4
+    assert np.abs(made[..., 0] - expected[0]).max() < 1e-4
 
 
 def test_folds_are_averaged(tiny: Any) -> None:
@@ -142,9 +157,30 @@ def test_folds_are_averaged(tiny: Any) -> None:
     folds = [tiny.weights(net, seed) for seed in (1, 2)]
     image = np.random.default_rng(0).standard_normal((2, 8, 16, 12)).astype(np.float32)
     backend = open_backend("openvino", 1, "cpu")
-    single = [backend.load(net, [w], (8, 16, 12)).infer(image).copy() for w in folds]
-    both = backend.load(net, folds, (8, 16, 12)).infer(image)
+    single = [backend.load(net, [w], (8, 16, 12)).infer(image, ()).copy() for w in folds]
+    both = backend.load(net, folds, (8, 16, 12)).infer(image, ())
     assert np.allclose(both, (single[0] + single[1]) / 2, atol=1e-5)
+
+
+def test_a_last_layer_with_many_outputs_is_split_off(tiny: Any) -> None:
+    """The network gives features, and the layer that is left makes the folds' mean logits."""
+    configuration = tiny.plans(1)["configurations"]["3d_fullres"]
+    net = read_architecture(configuration, 1, 40)
+    folds = [tiny.weights(net, seed) for seed in (1, 2)]
+    last = split_off(net, folds)
+    assert last is not None
+    image = np.random.default_rng(0).standard_normal((1, 8, 16, 12)).astype(np.float32)
+    features = open_backend("openvino", 1, "cpu").load(net, folds, (8, 16, 12)).infer(image, ())
+    assert features.shape == (8, 16, 12, last.weight.shape[0]) == (8, 16, 12, 8)
+    logits = np.moveaxis(features @ last.weight + last.bias, -1, 0)
+    expected = (reference(image, folds[0], net) + reference(image, folds[1], net)) / 2
+    assert np.abs(logits - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_last_layer_with_few_outputs_stays(tiny: Any) -> None:
+    """Splitting it off would make more to sum up."""
+    net = _network(tiny, "plain")
+    assert split_off(net, [tiny.weights(net, 1)]) is None
 
 
 def test_a_released_network_works_again(tiny: Any) -> None:
@@ -152,6 +188,6 @@ def test_a_released_network_works_again(tiny: Any) -> None:
     net = _network(tiny, "plain")
     network = open_backend("openvino", 1, "cpu").load(net, [tiny.weights(net, 1)], (8, 16, 12))
     image = np.ones((2, 8, 16, 12), np.float32)
-    before = network.infer(image).copy()
+    before = network.infer(image, ()).copy()
     network.release()
-    assert np.array_equal(network.infer(image), before)
+    assert np.array_equal(network.infer(image, ()), before)

@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from nephra_contract.progress import Progress
 from nephra_contract.volume import Volume
+from nephra_nnunet.cache import ByteCache
 from nephra_nnunet.normalisation import measure
 from nephra_nnunet.orientation import AS_STORED, axes_towards
 from nephra_nnunet.plans import Plans, read_plans
@@ -64,7 +65,7 @@ def test_an_image_is_prepared_as_in_training(
     plans = _plans(tiny, masked, scheme=scheme, transpose=transpose, spacing=(2.7, 3.3, 3.9))
     image = tiny.ct()
     image.voxels[:4] = 0
-    made = Preparations()
+    made = Preparations(ByteCache(2**24))
     frame = made.frame([Image(image, "ct")], plans, None)
     prepared = made.prepare([Image(image, "ct")], frame, plans, Progress())
     values = image.voxels[4:].T.transpose(transpose)
@@ -77,7 +78,7 @@ def test_a_coarse_axis_is_prepared_slice_by_slice(tiny: Any) -> None:
     """Thick slices: splines within them, each within its own range, nearest between them."""
     plans = _plans(tiny, scheme="NoNormalization", spacing=(2.0, 2.0, 2.0))
     image = tiny.ct((20, 22, 7), (1.5, 1.5, 8.0))
-    made = Preparations()
+    made = Preparations(ByteCache(2**24))
     frame = made.frame([Image(image, "ct")], plans, None)
     prepared = made.prepare([Image(image, "ct")], frame, plans, Progress())[0]
     slices = []
@@ -91,7 +92,7 @@ def test_a_coarse_axis_is_prepared_slice_by_slice(tiny: Any) -> None:
 
 def test_the_same_wish_is_fulfilled_once(tiny: Any) -> None:
     """Equal image, spacing and normalisation share; anything else does not."""
-    made = Preparations()
+    made = Preparations(ByteCache(2**24))
     image = Image(tiny.ct(), "ct")
 
     def prepare(plans: Plans, what: Image = image) -> NDArray[np.float32]:
@@ -112,10 +113,27 @@ def test_labels_come_back_to_where_the_image_was(tiny: Any) -> None:
     plans = _plans(tiny, transpose=(1, 2, 0))
     image = tiny.ct()
     image.voxels[:, :5] = 0
-    frame = Preparations().frame([Image(image, "ct")], plans, "LPS")
+    frame = Preparations(ByteCache(2**24)).frame([Image(image, "ct")], plans, "LPS")
     view = frame.axes.view(image.voxels)[frame.box]
-    restored = frame.restore((view > 150).astype(np.uint8), image.shape)
+    restored = np.zeros(image.shape, np.uint8)
+    frame.view(restored)[...] = view > 150
     assert np.array_equal(restored, (image.voxels > 150))
+
+
+def test_the_next_request_finds_what_this_one_prepared(tiny: Any) -> None:
+    """Within the budget; what does not fit is prepared again, and shared with the model after."""
+    image = Image(tiny.ct(), "ct")
+    plans, coarser = _plans(tiny), _plans(tiny, spacing=(4, 4, 4))
+    for budget, expected in ((2**24, [1, 1, 0, 0]), (0, [1, 1, 1, 1])):
+        cache = ByteCache(budget)
+        made = []
+        for wanted in (plans, coarser) * 2:
+            request = Preparations(cache)
+            frame = request.frame([image], wanted, None)
+            request.prepare([image], frame, wanted, Progress())
+            request.prepare([image], frame, wanted, Progress())
+            made.append(request.made)
+        assert made == expected
 
 
 @pytest.mark.parametrize("code", ["RAS", "LPS", "SAR", "PIR"])
@@ -151,7 +169,7 @@ def test_preparing_does_not_touch_the_image(tiny: Any) -> None:
     plans = _plans(tiny)
     image: Volume = tiny.ct()
     before = image.voxels.copy()
-    made = Preparations()
+    made = Preparations(ByteCache(2**24))
     frame = made.frame([Image(image, "ct")], plans, None)
     made.prepare([Image(image, "ct")], frame, plans, Progress())
     assert np.array_equal(image.voxels, before)

@@ -22,6 +22,7 @@ from nephra_contract.errors import (
     PhaseMissing,
     PhasesApart,
     RequestInvalid,
+    TooLarge,
     VoxelsRefused,
 )
 from nephra_contract.nifti import read_labels
@@ -90,6 +91,35 @@ def test_many_tasks_read_each_file_once(runner: NnunetRunner, data_folder: Path)
     assert manifest["report"]["prepared_channels"] == 3
     assert min(np.diff(fractions)) > -1e-9
     assert fractions[-1] == 1
+
+
+def test_the_next_request_neither_reads_nor_prepares(
+    runner: NnunetRunner, data_folder: Path
+) -> None:
+    """Equal content is known again, under another name too; other content is not."""
+    first = runner.run("tumor", {"image_path": "A.nii.gz"}, Progress())
+    assert first.report == {"reads": {"A.nii.gz": 1}, "prepared_channels": 1}
+    (data_folder / "copy.nii.gz").write_bytes((data_folder / "A.nii.gz").read_bytes())
+    again = runner.run("totalseg", {"image_path": "copy.nii.gz"}, Progress())
+    assert again.report == {"reads": {}, "prepared_channels": 0}
+    (data_folder / "copy.nii.gz").write_bytes((data_folder / "D.nii.gz").read_bytes())
+    other = runner.run("tumor", {"image_path": "copy.nii.gz"}, Progress())
+    assert other.report == {"reads": {"copy.nii.gz": 1}, "prepared_channels": 1}
+    assert first.volumes_ml != other.volumes_ml
+
+
+def test_work_that_cannot_fit_is_refused_before_it_begins(
+    make_bundle: MakeBundle, data_folder: Path
+) -> None:
+    """With what it needs, what there is, and what would fit; nothing is read."""
+    folder = make_bundle("tumor")
+    runner = open_runner(
+        DataRoot(data_folder), Settings(bundles=folder.parent, memory_mib=1), warm_up=False
+    )
+    with pytest.raises(TooLarge, match=r"This needs about \S+ GiB for image_path of 30 x 34 x 26"):
+        runner.run("tumor", {"image_path": "A.nii.gz"}, Progress())
+    assert not runner.reader.reads
+    assert not (data_folder / "results").exists()
 
 
 def test_one_file_in_two_phases_is_one_read(runner: NnunetRunner) -> None:
@@ -289,7 +319,7 @@ def test_bundles_can_be_called_by_name(
     assert answers[0].volumes_ml != answers[1].volumes_ml
 
 
-def test_only_one_prediction_runs_at_a_time(runner: NnunetRunner) -> None:
+def test_only_one_request_runs_at_a_time(runner: NnunetRunner) -> None:
     """Who waits for the engine can still be cancelled."""
     stop = threading.Event()
     waiting = threading.Event()
@@ -300,7 +330,7 @@ def test_only_one_prediction_runs_at_a_time(runner: NnunetRunner) -> None:
             stop.set()
 
     with (
-        runner.engine._one_at_a_time(Progress()),
+        runner.engine.turn(Progress()),
         pytest.raises(Cancelled),
     ):
         runner.run("tumor", {"image_path": "A.nii.gz"}, replace(Progress(report), stop=stop))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,26 +10,49 @@ from numpy.typing import NDArray
 
 from nephra_contract.errors import Cancelled
 from nephra_contract.progress import Progress
-from nephra_nnunet.sliding import gaussian, predict, tiles
+from nephra_nnunet.architecture import Triple
+from nephra_nnunet.backends import Target
+from nephra_nnunet.plans import Heads, Resampling
+from nephra_nnunet.resampling import operators
+from nephra_nnunet.ring import Ring
+from nephra_nnunet.sliding import aim, gaussian, segment, tiles
 
 PATCH = (8, 8, 8)
+LEVELS = Heads(("low", "middle", "high"), (0, 1, 2), regions=False)
 
 
 @dataclass
-class Echo:
-    """A network that says the image and its negative, and counts."""
+class Levels:
+    """A network whose largest output says whether the image is near -1, 0 or 1; it counts."""
 
     calls: int = 0
-    seen: list[tuple[int, ...]] = field(default_factory=list)
+    longest: int = 0
+    finished: list[int] = field(default_factory=list)
 
-    def infer(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(1, …) → (2, …)."""
+    def infer(self, tile: NDArray[np.float32], mirror_axes: Sequence[int]) -> NDArray[np.float32]:
+        """(1, *patch) → (*patch, 3)."""
         self.calls += 1
-        self.seen.append(tile.shape)
-        return np.concatenate([tile, -tile])
+        near = [-np.abs(tile[0] - level) for level in (-1, 0, 1)]
+        return np.stack(near, axis=-1).astype(np.float32)
+
+    def sink(self, target: Target) -> Ring:
+        """Gathers labels, and notes how far it may."""
+        network = self
+
+        class Noting(Ring):
+            def finish(self, length: int) -> None:
+                network.finished.append(length)
+                super().finish(length)
+
+        return Noting(target, None, 1)
 
     def release(self) -> None:
         """Nothing to give back."""
+
+
+def _target(shape: Triple, labels: NDArray[np.uint8]) -> Target:
+    ways = operators(shape, shape, (1, 1, 1), (1, 1, 1), Resampling(1, 0, None))
+    return aim(shape, PATCH, ways, LEVELS, np.array([5, 6, 7], np.uint8), labels)
 
 
 def test_tiles_lie_where_stock_puts_them() -> None:
@@ -36,35 +60,38 @@ def test_tiles_lie_where_stock_puts_them() -> None:
     assert tiles((110, 64, 64), (64, 64, 64)) == [(0, 0, 0), (23, 0, 0), (46, 0, 0)]
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 8), (20, 9, 31), (5, 12, 3)])
-def test_overlapping_tiles_add_up_to_the_whole(shape: tuple[int, int, int]) -> None:
-    """A network that echoes gives the image back, also where it is smaller than a tile."""
-    image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
-    logits = predict(Echo(), image, PATCH, 2, (), Progress())
-    assert np.allclose(logits, np.concatenate([image, -image]), atol=1e-5)
+@pytest.mark.parametrize("shape", [(8, 8, 8), (20, 9, 31), (5, 12, 3), (67, 8, 9)])
+def test_every_voxel_gets_its_label(shape: Triple) -> None:
+    """Also where the image is smaller than a tile, and where the ring turns many times."""
+    image = np.random.default_rng(0).integers(-1, 2, (1, *shape)).astype(np.float32)
+    labels = np.zeros(shape, np.uint8)
+    segment(Levels(), image, _target(shape, labels), (), Progress())
+    assert np.array_equal(labels, image[0] + 6)
 
 
-def test_mirrored_predictions_are_turned_back() -> None:
-    """With three axes a tile is seen eight times, and an echo still gives the image."""
-    image = np.random.default_rng(0).standard_normal((1, 8, 8, 8)).astype(np.float32)
-    network = Echo()
-    logits = predict(network, image, PATCH, 2, (0, 1, 2), Progress())
-    assert network.calls == 8
-    assert np.allclose(logits[0], image[0], atol=1e-5)
+def test_labels_are_written_as_soon_as_no_tile_reaches_them() -> None:
+    """After each row of tiles up to where the next one starts."""
+    network = Levels()
+    labels = np.zeros((20, 8, 8), np.uint8)
+    segment(
+        network, np.zeros((1, 20, 8, 8), np.float32), _target((20, 8, 8), labels), (), Progress()
+    )
+    assert network.finished == [4, 8, 12, 20]
 
 
 def test_cancelling_stops_before_the_next_tile() -> None:
     """One tile more, and no further."""
     stop = threading.Event()
-    network = Echo()
+    network = Levels()
 
     def report(fraction: float, stage: str) -> None:
         if network.calls == 2:
             stop.set()
 
+    labels = np.zeros((40, 40, 40), np.uint8)
     image = np.zeros((1, 40, 40, 40), np.float32)
     with pytest.raises(Cancelled):
-        predict(network, image, PATCH, 2, (), Progress(report, stop))
+        segment(network, image, _target((40, 40, 40), labels), (), Progress(report, stop))
     assert network.calls == 3
 
 

@@ -123,7 +123,7 @@ class _Work:
     def one(self, progress: Progress) -> Answer:
         """Answer a request for one task."""
         self._read(progress)
-        return self._run(self.jobs[0], self.request, progress.part(0.05, 1.0))
+        return self._run(self.jobs[0], self.request, progress.part(0.05, 1.0), told=True)
 
     def several(self, progress: Progress) -> Answer:
         """Answer a request for several tasks; each mask is announced as soon as it is there."""
@@ -155,7 +155,8 @@ class _Work:
                 self.images.image(phase)
                 progress.advance(0.0, "reading")
 
-    def _run(self, job: Job, request: Request, progress: Progress) -> Answer:
+    def _run(self, job: Job, request: Request, progress: Progress, told: bool = False) -> Answer:
+        """Run one job; `told`: its answer says what was read and prepared for it."""
         started = time.perf_counter()
         named = _named(progress, job.task)
         channels = self.images.channels(job.phases, named.part(0.0, 0.05))
@@ -172,7 +173,7 @@ class _Work:
         named.advance(0.98, "writing")
         return publish(
             self._origin(job, mirroring, found),
-            Outcome(labels, warnings=tuple(warnings)),
+            Outcome(labels, self._report() if told else {}, tuple(warnings)),
             request,
             self.runner.data,
             {"align_s": align_s, **timings.named()},
@@ -205,13 +206,18 @@ class _Work:
             },
         )
 
-    def _gather(self, ticket: str, parts: Mapping[str, Answer]) -> Answer:
-        """The answer that holds the tasks' answers, with a manifest that names theirs."""
+    def _report(self) -> dict[str, Any]:
+        """What was read and prepared: nothing, where an earlier request or model did it."""
         data = self.runner.data
-        report = {
+        return {
             "reads": {data.name(path): count for path, count in self.images.reads.items()},
             "prepared_channels": self.preparations.made,
         }
+
+    def _gather(self, ticket: str, parts: Mapping[str, Answer]) -> Answer:
+        """The answer that holds the tasks' answers, with a manifest that names theirs."""
+        data = self.runner.data
+        report = self._report()
         with result_folder(data, ticket, self.operation.name) as (partial, final):
             write_json(
                 partial / "manifest.json",
