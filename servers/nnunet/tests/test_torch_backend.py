@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nephra_contract.errors import InsufficientMemory, InternalError, Unavailable
 from nephra_contract.progress import Progress
 from nephra_nnunet.architecture import Architecture, Triple, read_architecture
 from nephra_nnunet.backends import Network, Target, open_backend, torch_sink
+from nephra_nnunet.backends.torch_sink import TorchSink
+from nephra_nnunet.head import LastLayer
 from nephra_nnunet.plans import Heads, Resampling
 from nephra_nnunet.resampling import operators
+from nephra_nnunet.ring import Ring
 from nephra_nnunet.sliding import aim, segment, tiles
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -141,6 +145,33 @@ def test_regions_lie_one_over_the_other(tiny: Any) -> None:
     """The last region that is positive is written."""
     net = describe(tiny, "plain", 3)
     compare(tiny, net, make_target((20, 24, 21), (33, 48, 40), make_heads(3, regions=True)))
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+def test_both_sinks_give_the_same_labels(regions: bool, split: bool) -> None:
+    """From the same tiles, the device's and the CPU's, cell by cell or plane by plane."""
+    draw = np.random.default_rng(3)
+    shape, full, count = (20, 24, 21), (50, 40, 47), 4 if regions else 12
+    target = make_target(shape, full, make_heads(count, regions))
+    last = None
+    if split:
+        weight = draw.standard_normal((5, count)).astype(np.float32)
+        last = LastLayer(weight, draw.standard_normal(count).astype(np.float32))
+    channels = 5 if split else count
+    other = replace(target, labels=np.zeros(full, np.uint8))
+    sink, ring = TorchSink(target, last, torch.device("cpu")), Ring(other, last, 1)
+    starts = tiles(target.shape, PATCH)
+    for start, following in zip(starts, [*starts[1:], (shape[0], 0, 0)], strict=True):
+        output = ndimage.gaussian_filter(draw.standard_normal((channels, *PATCH)), (0, 2, 2, 2))
+        output = (output * 20).astype(np.float32)
+        sink.add(start, torch.from_numpy(output))
+        ring.add(start, np.ascontiguousarray(output.transpose(1, 2, 3, 0)))
+        if following[0] > start[0]:
+            sink.finish(following[0])
+            ring.finish(following[0])
+    assert len(np.unique(target.labels)) > 3
+    assert np.count_nonzero(target.labels != other.labels) <= 2
 
 
 @pytest.mark.parametrize(("heads", "folds"), [(3, 3), (118, 1), (118, 2)])
@@ -313,14 +344,15 @@ def _largest(network: Network, length: int) -> tuple[int, int]:
 
     target = make_target((length, 20, 17), (length * 2, 40, 34), make_heads(118))
     witness = _Witness(network)
+    image = np.random.default_rng(0).standard_normal((2, length, 20, 17))
     with Watch() as watch:
-        segment(witness, np.ones((2, length, 20, 17), np.float32), target, (), Progress())
+        segment(witness, image.astype(np.float32), target, (), Progress())
     return watch.largest, max(witness.held)
 
 
 def test_memory_does_not_grow_with_length(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten tiles' length need what three need, and never classes x full resolution."""
-    monkeypatch.setitem(torch_sink._CHUNK_BYTES, "cpu", 2**17)
+    monkeypatch.setitem(torch_sink._CHUNK_BYTES, "cpu", 2**18)
     network = open_network(tiny, describe(tiny, "plain", 118))
     (largest, held), (largest_long, held_long) = (_largest(network, n) for n in (24, 80))
     assert largest_long == largest < 118 * 40 * 34 * 4
