@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract import labels as names
-from nephra_contract.volume import LabelMap
+from nephra_contract.volume import LabelMap, bounding_box
 
 #: label without a side → (right, left)
 SIDED: Mapping[int, tuple[int, int]] = {
@@ -55,17 +55,27 @@ def assign_sides(labels: LabelMap, midline_mm: float | None = None) -> LabelMap:
     if not unsided:
         return labels
     middle = midline_x_mm(labels) if midline_mm is None else midline_mm
-    voxels = labels.voxels.copy()
+    voxels = labels.voxels.copy(order="K")
     for number in unsided:
         right, left = SIDED[number]
+        # Only the part that holds the label: pieces are counted in four bytes a voxel.
+        box = _box(labels, number)
+        part = labels.crop(box)
         pieces, count = cc3d.connected_components(
-            np.ascontiguousarray(labels.voxels == number), connectivity=26, return_N=True
+            np.ascontiguousarray(part.voxels == number), connectivity=26, return_N=True
         )
         where = np.argwhere(pieces)
         piece = pieces[tuple(where.T)]
-        is_right = _sides(_world_x(labels, where), piece, count, middle)
-        voxels[tuple(where.T)] = np.where(is_right, right, left)
+        is_right = _sides(_world_x(part, where), piece, count, middle)
+        voxels[box][tuple(where.T)] = np.where(is_right, right, left)
     return labels.like(voxels)
+
+
+def _box(labels: LabelMap, number: int) -> tuple[slice, slice, slice]:
+    box = bounding_box(labels.voxels == number)
+    if box is None:
+        raise ValueError(f"no voxel has the label {number}")
+    return box
 
 
 def _sides(
@@ -83,8 +93,10 @@ def _sides(
 def _pieces(labels: LabelMap, wanted: tuple[int, ...]) -> list[tuple[float, int]]:
     """(centroid x in mm, voxels) of each connected piece, largest first."""
     mask = labels.mask(wanted)
-    if not mask.any():
+    box = bounding_box(mask)
+    if box is None:
         return []
+    labels, mask = labels.crop(box), np.ascontiguousarray(mask[box])
     pieces = cc3d.connected_components(mask, connectivity=26)
     stats = cc3d.statistics(pieces)
     sizes = np.asarray(stats["voxel_counts"][1:])
