@@ -10,8 +10,14 @@ import pytest
 import yaml
 
 from nephra_contract.errors import BundleInvalid
+from nephra_contract.progress import Progress
+from nephra_nnunet.backends import open_backend
 from nephra_nnunet.bundle import load_bundle
+from nephra_nnunet.cache import ByteCache
 from nephra_nnunet.checkpoint import read_checkpoint
+from nephra_nnunet.dataset import MAX_HEADS
+from nephra_nnunet.engine import Engine
+from nephra_nnunet.preparation import Image, Preparations
 
 MakeBundle = Callable[..., Path]
 
@@ -265,3 +271,31 @@ def test_missing_and_unreadable_documents_are_named(make_bundle: MakeBundle) -> 
     (folder / "bundle.yaml").unlink()
     with pytest.raises(BundleInvalid, match="has no bundle"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_as_many_outputs_as_a_byte_has_numbers_run(
+    regions: bool, make_bundle: MakeBundle, tiny: Any
+) -> None:
+    """The last of 255 outputs is written like the first, as a class and as a region."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    count = MAX_HEADS if regions else MAX_HEADS - 1
+    classes = [f"c{n}" for n in range(count)]
+    dataset = tiny.dataset(dict.fromkeys(classes, 0))
+    if regions:
+        dataset["labels"]["c0"] = [1, 2]
+        dataset["regions_class_order"] = list(range(1, count + 1))
+    labels = {**dict.fromkeys(classes, 5), classes[-1]: 200}
+    folder = make_bundle("tumor", dataset=dataset, labels=labels)
+
+    def decide(tensors: dict[str, Any]) -> None:
+        bias = np.full(MAX_HEADS, -1e4, np.float32)
+        bias[-1] = 1e4
+        tensors["decoder.seg_layers.1.bias"] = bias
+
+    _alter(folder, tiny, decide)
+    bundle = load_bundle(folder)
+    engine = Engine({bundle.name: bundle}, {}, open_backend("openvino", 1, "cpu"))
+    images = [Image(tiny.ct((20, 20, 20)), "ct")]
+    made, _ = engine.predict(bundle, images, Preparations(ByteCache(0)), False, Progress())
+    assert set(np.unique(made.voxels)) == {200}
