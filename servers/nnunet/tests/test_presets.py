@@ -160,8 +160,8 @@ def test_missing_parts_are_named(
         publish(part)
     assert _add("totalsegmentator-total", tmp_path) == 2
     detail = json.loads(capsys.readouterr().err)["detail"]
-    assert "Dataset294_… (muscles)" in detail
-    assert "Dataset295_… (ribs)" in detail
+    assert "Dataset294_* (muscles)" in detail
+    assert "Dataset295_* (ribs)" in detail
     assert "291" not in detail
 
 

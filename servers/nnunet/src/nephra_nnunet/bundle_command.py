@@ -52,8 +52,8 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nephra_nnunet bundle")
     commands = parser.add_subparsers(required=True, metavar="add|check|list")
     add = commands.add_parser("add", parents=[shared], help="copy a trained nnU-Net, and check it")
-    add.add_argument("name")
-    add.add_argument("--task", choices=get_args(TaskName))
+    add.add_argument("name", help="of the bundle, by which requests call it")
+    add.add_argument("--task", choices=get_args(TaskName), help="what requests use it for")
     add.add_argument(
         "--preset", choices=tuple(PRESETS), help="a published model, instead of a task"
     )
@@ -74,9 +74,9 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
         help="numbers of classes that do not have a name of nephra's table; CLASS=0 drops one",
     )
     add.add_argument("--folds", default="", help="such as 0,1,2; all that are there if left out")
-    add.add_argument("--checkpoint", default="checkpoint_final.pth")
+    add.add_argument("--checkpoint", default="checkpoint_final.pth", help="default: %(default)s")
     add.add_argument("--orientation", help="of the training images, such as LPS")
-    add.add_argument("--licence", default="")
+    add.add_argument("--licence", default="", help="under which the weights are")
     add.add_argument("--default", action="store_true", help="take it where none is named")
     add.add_argument(
         "--bfloat16",
@@ -180,7 +180,9 @@ def run_once(bundle: Bundle) -> None:
 
     settings = Settings()
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
-    Engine({part.name: part for part in bundle.parts}, {}, backend).warm_up()
+    for part in bundle.parts:
+        # One after the other: no more than one network is held at a time.
+        Engine({part.name: part}, {}, backend).warm_up()
 
 
 def _check(asked: argparse.Namespace) -> Outcome:

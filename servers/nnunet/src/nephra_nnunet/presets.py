@@ -136,7 +136,7 @@ def find_parts(preset: Preset, source: Path) -> list[Path]:
     """
     found = [_places(source, part.dataset) for part in preset.parts]
     missing = [
-        f"Dataset{part.dataset}_… ({part.name})"
+        f"Dataset{part.dataset}_* ({part.name})"
         for part, places in zip(preset.parts, found, strict=True)
         if not places
     ]
