@@ -124,7 +124,7 @@ def test_planes_are_dropped_when_they_are_written() -> None:
     )  # fmt: skip
     for row, plane in enumerate(_logits(CLASSES)):
         exporter.feed(row, plane)
-        assert len(exporter._planes) <= 2  # noqa: SLF001
+        assert len(exporter._planes) <= 2
 
 
 def test_splines_are_refused() -> None:

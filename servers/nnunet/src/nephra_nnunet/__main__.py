@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 
+from threadpoolctl import threadpool_limits
+
 from nephra_contract.paths import DataRoot
 from nephra_nnunet.backends import open_backend
 from nephra_nnunet.engine import open_engine
@@ -24,11 +26,15 @@ def build(data: DataRoot) -> NnunetRunner:
 
 def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunner:
     """The runner of this predictor with these settings."""
+    # The linear algebra under NumPy has threads of its own, which no other setting reaches.
+    threadpool_limits(settings.thread_count)
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
     engine = open_engine(settings.bundles, backend, settings.memory)
+    reader = Reader(settings.max_voxels)
     if warm_up:
+        reader.warm_up()
         engine.warm_up()
-    return NnunetRunner(engine, data, Reader(settings.max_voxels))
+    return NnunetRunner(engine, data, reader)
 
 
 def command() -> int:

@@ -21,12 +21,13 @@ from nephra_nnunet import compiled
 from nephra_nnunet.backends import Backend, Network
 from nephra_nnunet.bundle import Bundle, load_bundle
 from nephra_nnunet.memory import Memory
+from nephra_nnunet.plans import Resampling
 from nephra_nnunet.preparation import Image, Preparations
 from nephra_nnunet.resampling import operators
 from nephra_nnunet.sliding import aim, segment
 
 _WAIT_S = 0.2
-_UNIT_MM = (1.0, 1.0, 1.0)
+_LINEAR = Resampling(order=1, order_z=0, apart=False)
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,18 @@ class Engine:
         self.memory.settle()
 
     def _try_out(self, part: Bundle) -> None:
-        """Segment one tile of zeros: every step of a prediction, and all that it imports."""
+        """Segment one tile of noise: every step of a prediction, and all that it imports."""
         shape = part.plans.patch
-        labels = np.zeros(shape, dtype=np.uint8)
-        ways = operators(shape, shape, _UNIT_MM, _UNIT_MM, part.plans.logits_resampling)
+        half = shape[0] // 2, shape[1] // 2, shape[2] // 2
+        ways = operators(shape, half, (1.0, 1.0, 1.0), (2.0, 2.0, 2.0), _LINEAR)
+        labels = np.zeros(half, dtype=np.uint8)
         target = aim(shape, shape, ways, part.heads, _numbers(part), labels)
-        image = np.zeros((len(part.plans.normalisation), *shape), dtype=np.float32)
+        noise = np.random.default_rng(0).standard_normal(
+            (len(part.plans.normalisation), *shape), dtype=np.float32
+        )
         network = self.network(part)
         try:
-            segment(network, image, target, (), Progress())
+            segment(network, noise, target, (), Progress())
         except InternalError as error:
             raise BundleInvalid(
                 f"The network of '{part.name}' gives values that are not numbers.",
@@ -211,7 +215,7 @@ def open_engine(folder: Path, backend: Backend, memory: Memory | None = None) ->
     """Load every bundle of a folder. What cannot work is said in the log, and when asked for."""
     bundles: dict[str, Bundle] = {}
     broken: dict[str, BundleInvalid] = {}
-    for place in sorted(p for p in folder.glob("*") if (p / "bundle.yaml").is_file()):
+    for place in sorted(p for p in folder.glob("[!.]*") if (p / "bundle.yaml").is_file()):
         try:
             bundle = load_bundle(place)
             if bundle.name in bundles:

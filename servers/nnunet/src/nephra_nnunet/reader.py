@@ -42,6 +42,10 @@ class Reader:
     max_voxels: int = MAX_VOXELS
     reads: Counter[Path] = field(default_factory=Counter)
 
+    def warm_up(self) -> None:
+        """Import the decoder now, so that no request has to wait for it."""
+        import SimpleITK  # noqa: F401
+
     def header(self, path: Path) -> NiftiHeader:
         """Read and judge what a file announces; see `read`."""
         try:

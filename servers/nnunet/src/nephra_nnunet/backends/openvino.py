@@ -8,6 +8,7 @@ exact as PyTorch, and is not recognised and fused into that layer by the compile
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nephra_contract import logs
 from nephra_nnunet.architecture import Architecture, Triple
 from nephra_nnunet.backends import BackendName, Network, Precision, Sink, Target, Weights
 from nephra_nnunet.head import LastLayer, split_off
@@ -51,13 +53,22 @@ class OpenVinoBackend:
         """Build and compile the network, once per fold."""
         last = split_off(architecture, folds)
         config = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_PRECISION_HINT": self._hint(precision),
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": str(self._threads),
         }
         model = build_model(architecture, folds, patch, last is None)
         return OpenVinoNetwork(self._core.compile_model(model, "CPU", config), last, self._threads)
+
+    def _hint(self, precision: Precision) -> str:
+        """OpenVINO's word for it; float32 where the CPU would only imitate bfloat16."""
+        if precision == "bfloat16" and "BF16" not in self._core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            logs.line("bfloat16 not on this CPU, float32 instead", logging.WARNING)
+            return _HINTS["float32"]
+        return _HINTS[precision]
 
 
 class OpenVinoNetwork:
