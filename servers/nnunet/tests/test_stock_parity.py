@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from nephra_nnunet.bench.agreement import agree
 from nephra_nnunet.bench.models import open_model
 from nephra_nnunet.bench.ours import as_the_dataset
 from nephra_nnunet.bench.stock import SinglePrecision
+from nephra_nnunet.bundle import load_bundle
 from nephra_nnunet.cache import ByteCache
 from nephra_nnunet.dataset import read_heads
 from nephra_nnunet.engine import Engine
@@ -42,7 +43,10 @@ Labels = NDArray[np.uint8]
 _TIE = 1e-5
 _MAX_DIFFER = 1e-5
 _MIN_DICE = 0.9995
-_THREADS = 2
+#: From stock as it is, with models whose logits are decided.
+_MAX_DECIDED_DIFFER = 2e-4
+_THREADS = 1
+_MANY = 10
 
 
 @dataclass(frozen=True)
@@ -83,41 +87,37 @@ class Stock:
         reader = predictor.plans_manager.image_reader_writer_class()
         as_it_is, _ = self._run(predictor, reader, images, self.torch)
         labels, seen = self._run(predictor, reader, images, SinglePrecision(self.torch))
-        plans, properties = predictor.plans_manager, seen[1]
-        box = tuple(slice(*span) for span in properties["bbox_used_for_cropping"])
-        logits = predictor.configuration_manager.resampling_fn_probabilities(
-            seen[0],
-            properties["shape_after_cropping_and_before_resampling"],
-            predictor.configuration_manager.spacing,
-            [properties["spacing"][a] for a in plans.transpose_forward],
-        )
+        box = tuple(slice(*span) for span in seen["properties"]["bbox_used_for_cropping"])
+        forward = predictor.plans_manager.transpose_forward
         return Answer(
-            labels,
-            as_it_is,
-            np.asarray(logits),
-            lambda m: m.transpose(plans.transpose_forward)[box],
+            labels, as_it_is, np.asarray(seen["logits"]), lambda m: m.transpose(forward)[box]
         )
 
     def _run(
         self, predictor: Any, reader: Any, images: Sequence[Path], torch: Any
-    ) -> tuple[Labels, list[Any]]:
+    ) -> tuple[Labels, dict[str, Any]]:
         """(K, J, I) labels; and the logits and properties that stock made them of."""
-        seen: list[Any] = []
+        seen: dict[str, Any] = {}
         name = "convert_predicted_logits_to_segmentation_with_correct_shape"
-        convert = getattr(self.module, name)
+        export = getattr(self.module, name)
+        decide = predictor.label_manager.convert_logits_to_segmentation
 
-        def spy(
-            logits: Any, plans: Any, configuration: Any, labels: Any, found: Any, **m: Any
-        ) -> Any:
-            seen[:] = [logits.numpy().copy(), found]
-            return convert(logits, plans, configuration, labels, found, **m)
+        def spy_on_export(logits: Any, *given: Any, **named: Any) -> Any:
+            seen["properties"] = given[3]
+            return export(logits, *given, **named)
+
+        def spy_on_decision(logits: Any) -> Any:
+            seen["logits"] = logits
+            return decide(logits)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.module, "torch", torch)
-            patch.setattr(self.module, name, spy)
-            labels = predictor.predict_single_npy_array(
-                *reader.read_images([str(p) for p in images])
+            patch.setattr(self.module, name, spy_on_export)
+            patch.setattr(
+                predictor.label_manager, "convert_logits_to_segmentation", spy_on_decision
             )
+            image, properties = reader.read_images([str(p) for p in images])
+            labels = predictor.predict_single_npy_array(image, properties)
         return np.asarray(labels, dtype=np.uint8), seen
 
 
@@ -169,11 +169,19 @@ class Case:
 _REGIONS = {"whole": [1, 2, 3], "inner": [2, 3], "core": [3]}
 _MASKED = {"scheme": "ZScoreNormalization", "masked": True}
 _HALVING = ((1, 1, 1), *((2, 2, 2),) * 4)
-_M = {"features_per_stage": [4, 6, 8, 10, 10], "n_blocks_per_stage": [1, 3, 4, 6, 6],
-      "kernel_sizes": [[3, 3, 3]] * 5, "n_conv_per_stage_decoder": [1] * 4}  # fmt: skip
+_M = {
+    "features_per_stage": [4, 6, 8, 10, 10],
+    "n_blocks_per_stage": [1, 3, 4, 6, 6],
+    "kernel_sizes": [[3, 3, 3]] * 5,
+    "n_conv_per_stage_decoder": [1] * 4,
+}
 _FLAT = ((1, 1, 1), (1, 2, 2), *((2, 2, 2),) * 4)
-_L = {"features_per_stage": [4, 6, 8, 10, 10, 10], "n_blocks_per_stage": [1, 3, 4, 6, 6, 6],
-      "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 5], "n_conv_per_stage_decoder": [1] * 5}  # fmt: skip
+_L = {
+    "features_per_stage": [4, 6, 8, 10, 10, 10],
+    "n_blocks_per_stage": [1, 3, 4, 6, 6, 6],
+    "kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 5],
+    "n_conv_per_stage_decoder": [1] * 5,
+}
 _DOUBLING = {"features_per_stage": [4, 8, 12]}
 
 CASES = {
@@ -181,14 +189,14 @@ CASES = {
     "plain, old plans": Case({"network": _DOUBLING}, old=True),
     "residual": Case({"kind": "residual"}),
     "residual, old plans": Case({"kind": "residual", "network": _DOUBLING}, old=True),
-    "residual M": Case({"kind": "residual", "strides": _HALVING, "network": _M}),
+    "residual M": Case({"kind": "residual", "strides": _HALVING, "network": _M}, seed=7),
     "residual L": Case(
-        {"kind": "residual", "strides": _FLAT, "network": _L, "patch": (32, 64, 64)}
+        {"kind": "residual", "strides": _FLAT, "network": _L, "patch": (32, 64, 64)}, seed=5
     ),
     "three folds": Case(folds=3),
     "two folds of a residual": Case({"kind": "residual"}, folds=2),
     "mirroring": Case(mirroring=True),
-    "mirroring, two folds": Case(folds=2, mirroring=True),
+    "mirroring, two folds": Case(folds=2, mirroring=True, shape=(64, 72, 60)),
     "axes 2 0 1": Case({"transpose": (2, 0, 1), "spacing": (2.5, 3.1, 2.2)}),
     "axes 1 2 0": Case({"transpose": (1, 2, 0), "spacing": (2.6, 2.2, 3.0)}),
     "axes 0 2 1": Case({"transpose": (0, 2, 1), "spacing": (2.2, 2.6, 3.0)}),
@@ -228,23 +236,25 @@ CASES = {
         },
         border=4,
     ),
-    "regions": Case(labels=_REGIONS, more={"regions_class_order": [1, 2, 3]}, border=4, seed=3),
+    "regions": Case(labels=_REGIONS, more={"regions_class_order": [1, 2, 3]}, border=4, seed=7),
     "regions, coarse": Case(
         {"spacing": (8.0, 2.2, 2.1)},
-        labels=_REGIONS, more={"regions_class_order": [3, 1, 2]}, seed=3,
+        labels=_REGIONS, more={"regions_class_order": [3, 1, 2]}, seed=7,
     ),
     "an ignore label": Case(labels={"kidney": 1, "tumor": 2, "ignore": 3}),
     "regions and an ignore label": Case(
-        labels={**_REGIONS, "ignore": 4}, more={"regions_class_order": [1, 2, 3]}, seed=3
+        labels={**_REGIONS, "ignore": 4}, more={"regions_class_order": [1, 2, 3]}, seed=7
     ),
     "smaller than a tile": Case({"patch": (64, 64, 64)}, shape=(40, 112, 50)),
     "smaller than a tile along all axes": Case({"patch": (64, 64, 64)}, shape=(60, 50, 40)),
-    "118 outputs": Case(labels={f"part_{n}": n for n in range(1, 118)}),
+    "118 outputs": Case(labels={f"part_{n}": n for n in range(1, 118)}, seed=8),
     "118 outputs, coarse, mirrored": Case(
         {"spacing": (8.0, 2.2, 2.1)},
-        labels={f"part_{n}": n for n in range(1, 118)}, mirroring=True,
+        labels={f"part_{n}": n for n in range(1, 118)}, mirroring=True, shape=(64, 72, 60),
     ),
-    "118 outputs, two folds": Case(labels={f"part_{n}": n for n in range(1, 118)}, folds=2),
+    "118 outputs, two folds": Case(
+        labels={f"part_{n}": n for n in range(1, 118)}, folds=2, shape=(64, 72, 60)
+    ),
 }  # fmt: skip
 
 
@@ -269,7 +279,7 @@ def scan(case: Case, seed: int) -> Volume:
 
 def train(folder: Path, case: Case, tiny: Any) -> Heads:
     """Write a folder as training leaves it, with random weights; gives its outputs."""
-    plans = tiny.plans(**{"patch": (32, 32, 32), **case.plans})
+    plans = tiny.plans(**{"patch": (32, 32, 32), "spacing": (4.0, 4.0, 4.0), **case.plans})
     plans = tiny.in_old_format(plans) if case.old else plans
     dataset = tiny.dataset({}, case.channels, **case.more)
     dataset["labels"] = {"background": 0, **case.labels}
@@ -299,12 +309,16 @@ def segment(
 
 def check(ours: Labels, answer: Answer, heads: Heads) -> None:
     """Hold our labels to what this project promises of them."""
-    close = agree(ours, answer.labels)
+    close, far = agree(ours, answer.labels), agree(ours, answer.as_it_is)
+    itself = agree(answer.labels, answer.as_it_is)
+    print(  # shown by `pytest -s`
+        f"{close.differ} of {close.voxels} differ from single-precision sums, {far.differ} from "
+        f"stock as it is, which differs from itself by {itself.differ}"
+    )
     assert unexplained(ours, answer, heads) == 0
     assert close.fraction <= _MAX_DIFFER
     assert close.mean_dice >= _MIN_DICE
-    allowed = agree(answer.labels, answer.as_it_is).fraction + _MAX_DIFFER
-    assert agree(ours, answer.as_it_is).fraction <= allowed
+    assert far.fraction <= itself.fraction + _MAX_DIFFER
 
 
 def unexplained(ours: Labels, answer: Answer, heads: Heads) -> int:
@@ -319,6 +333,22 @@ def unexplained(ours: Labels, answer: Answer, heads: Heads) -> int:
     return int(outside + np.count_nonzero(logits.max(axis=0) - chosen > tie))
 
 
+def test_only_ties_explain_a_difference() -> None:
+    """The yardstick itself: a label that is wrong where logits are decided is found."""
+    logits = np.zeros((3, 1, 1, 4), dtype=np.float32)
+    logits[1] = [[1, 1e-6, 5, 1]]
+    stocks = np.array([[[1, 1, 1, 1]]], dtype=np.uint8)
+    answer = Answer(stocks, stocks, logits, lambda labels: labels)
+    heads = Heads(("background", "a", "b"), (0, 1, 2), regions=False)
+    for place, wrong in enumerate([1, 0, 1, 1]):
+        ours = stocks.copy()
+        ours[0, 0, place] = 2
+        assert unexplained(ours, answer, heads) == wrong
+    regions = Heads(("a", "b", "c"), (1, 2, 3), regions=True)
+    decided = Answer(stocks, stocks, logits - 2, lambda labels: labels)
+    assert unexplained(stocks + 1, decided, regions) == 4
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_labels_are_those_of_stock(name: str, stock: Stock, tiny: Any, tmp_path: Path) -> None:
     """All voxels but ties, with both backends; and every label is there to be got wrong."""
@@ -331,7 +361,98 @@ def test_labels_are_those_of_stock(name: str, stock: Stock, tiny: Any, tmp_path:
     possible = {0, *heads.numbers}
     present = set(np.unique(answer.labels).tolist())
     assert present <= possible
-    assert len(present) >= (len(possible) if len(possible) < 10 else len(possible) // 2)
+    # So many random outputs of so few features cannot all win somewhere.
+    assert len(present) >= min(len(possible), _MANY)
     for backend in ("openvino", "torch"):
         work = tmp_path / backend
         check(segment(tmp_path / "trained", images, case.mirroring, backend, work), answer, heads)
+
+
+@pytest.mark.parametrize("name", ["plain", "plain, old plans", "residual M", "residual L"])
+def test_checkpoints_are_read_as_pytorch_writes_them(
+    name: str, stock: Stock, tiny: Any, tmp_path: Path
+) -> None:
+    """The trainer's whole checkpoint, optimiser and all; its mirror axes are kept to."""
+    case, folder = CASES[name], tmp_path / "trained"
+    heads = train(folder, case, tiny)
+    write_as_the_trainer(folder, case, len(heads.names), stock.torch)
+    tiny.save(tmp_path / "0.nii.gz", scan(replace(case, shape=(64, 72, 60)), 0))
+    answer = stock.predict(folder, [tmp_path / "0.nii.gz"], mirroring=True)
+    assert np.unique(answer.labels).size > 1
+    ours = segment(folder, [tmp_path / "0.nii.gz"], True, "openvino", tmp_path)
+    check(ours, answer, heads)
+
+
+def write_as_the_trainer(folder: Path, case: Case, heads: int, torch: Any) -> None:
+    """Put a network of nnU-Net's own making, saved as its trainer saves it, into fold 0."""
+    from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    plans = json.loads((folder / "plans.json").read_text())
+    dataset = json.loads((folder / "dataset.json").read_text())
+    configuration = PlansManager(plans).get_configuration("3d_fullres")
+    torch.manual_seed(case.seed)
+    network = get_network_from_plans(
+        configuration.network_arch_class_name,
+        configuration.network_arch_init_kwargs,
+        configuration.network_arch_init_kwargs_req_import,
+        case.channels,
+        heads,
+        allow_init=True,
+        deep_supervision=True,
+    )
+    optimizer = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, nesterov=True)
+    for parameter in network.parameters():
+        # A step as after a first batch: norms and biases leave their initial 1 and 0.
+        parameter.grad = 20 * torch.randn_like(parameter) * (parameter.ndim == 1)
+    optimizer.step()
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "optimizer_state": optimizer.state_dict(),
+        "grad_scaler_state": torch.amp.GradScaler("cpu").state_dict(),
+        "logging": {"mean_fg_dice": [np.float64(0.5)], "epoch_end_timestamps": [1.5]},
+        "_best_ema": np.float64(0.5),
+        "current_epoch": 1000,
+        "init_args": {"plans": plans, "configuration": "3d_fullres", "fold": 0,
+                      "dataset_json": dataset, "device": torch.device("cuda")},
+        "trainer_name": "nnUNetTrainer",
+        "inference_allowed_mirroring_axes": (0, 1),
+    }  # fmt: skip
+    torch.save(checkpoint, folder / "fold_0" / "checkpoint_final.pth")
+
+
+REAL = {
+    "ts_example_ct.nii.gz": Case({"spacing": (4.0, 4.0, 4.0)}, seed=2),
+    "cptac_C3L-00189.nii.gz": Case({"spacing": (5.0, 2.5, 2.5), "patch": (16, 64, 64)}),
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", REAL)
+def test_real_scans_get_the_labels_of_stock(
+    name: str, stock: Stock, tiny: Any, real_data: Path, tmp_path: Path
+) -> None:
+    """Real densities, noise and padding; with both backends."""
+    heads = train(tmp_path / "trained", REAL[name], tiny)
+    image = real_data / "ct" / name
+    answer = stock.predict(tmp_path / "trained", [image], mirroring=False)
+    assert np.unique(answer.labels).size > 1
+    for backend in ("openvino", "torch"):
+        work = tmp_path / backend
+        check(segment(tmp_path / "trained", [image], False, backend, work), answer, heads)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["totalseg", "tumor", "ureter", "vessel"])
+def test_trained_models_get_the_labels_of_stock(
+    name: str, stock: Stock, real_data: Path, tmp_path: Path
+) -> None:
+    """The demo's models, whose logits are decided, on a part of a real scan."""
+    folder = Path(__file__).resolve().parents[3] / "bundles" / name
+    bundle = load_bundle(folder)
+    images = [real_data / "ct" / "ts_example_ct_sm.nii.gz"] * len(bundle.manifest.channels)
+    answer = stock.predict(folder, images, mirroring=False)
+    assert np.unique(answer.labels).size > 1
+    ours = segment(folder, images, False, "openvino", tmp_path)
+    check(ours, answer, bundle.heads)
+    assert agree(ours, answer.as_it_is).fraction <= _MAX_DECIDED_DIFFER
