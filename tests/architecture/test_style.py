@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(p for p in ROOT.glob("**/src/nephra_*/**/*.py") if ".venv" not in p.parts)
+
+
+def _ours(pattern: str) -> list[Path]:
+    """Files that match, but for those in hidden folders: environments and caches."""
+    found = (p.relative_to(ROOT) for p in ROOT.glob(pattern))
+    return sorted(ROOT / p for p in found if not any(part[0] == "." for part in p.parts))
+
+
+SOURCES = _ours("**/src/nephra_*/**/*.py")
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "manager", "misc", "common"}
 
 
@@ -70,9 +78,7 @@ def test_nothing_happens_at_import() -> None:
 
 def test_every_test_says_what_it_promises() -> None:
     """One docstring each, and no sleeping."""
-    for path in ROOT.glob("**/tests/**/test_*.py"):
-        if ".venv" in path.parts:
-            continue
+    for path in _ours("**/tests/**/test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
