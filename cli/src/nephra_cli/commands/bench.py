@@ -68,7 +68,7 @@ def nnunet(
             _draw(drawn, size, spacing_mm)
         if memory_growth:
             longer = ["--longer", str(Path(folder) / "longer.nii.gz")]
-            _prolong(images[0], Path(longer[1]))
+            prolong(images[0], Path(longer[1]), _LONG_SLICES)
         given = [word for path in images for word in ("--image", str(path))]
         command = [sys.executable, "-m", _MODULE, "bench", *given, *longer, *context.args]
         ended = subprocess.run(command, check=False)  # noqa: S603 - our own module, no shell
@@ -107,11 +107,11 @@ def _draw(path: Path, shape: tuple[int, int, int], spacing_mm: tuple[float, ...]
     write_image(path, Phantom(_SEED).volume("P", Grid(shape, affine)))
 
 
-def _prolong(path: Path, target: Path) -> None:
-    """Write an image of more slices: the same ones, to and fro."""
+def prolong(path: Path, target: Path, count: int) -> None:
+    """Write an image of `count` slices: those of another one, to and fro."""
     from nephra_contract.nifti import read_image
 
     image = read_image(path)
-    slices = np.arange(_LONG_SLICES) % (2 * image.shape[2])
+    slices = np.arange(count) % (2 * image.shape[2])
     order = np.minimum(slices, 2 * image.shape[2] - 1 - slices)
     write_image(target, Volume(image.voxels[:, :, order], image.affine))
