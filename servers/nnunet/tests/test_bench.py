@@ -17,9 +17,10 @@ from nephra_nnunet.bench.interpreters import lend, stock_python
 from nephra_nnunet.bench.machine import describe_machine, own_versions, versions_of
 from nephra_nnunet.bench.models import open_model
 from nephra_nnunet.bench.random_bundles import Size, make_bundle
+from nephra_nnunet.bench.runs import Runs
 from nephra_nnunet.bench.stages import Stages, cpu_seconds
 from nephra_nnunet.bench.table import write_table
-from nephra_nnunet.bench.trial import run
+from nephra_nnunet.bench.trial import Trial, run
 from nephra_nnunet.bundle import load_bundle
 
 MakeBundle = Callable[..., Path]
@@ -164,11 +165,11 @@ def test_nephra_alone_is_measured_stage_by_stage(
     """The report holds stages, machine and model; the table shows them."""
     target = tmp_path / "report.json"
     image = str(data_folder / "A.nii.gz")
-    given = ["--bundle", str(trained), "--image", image, "--only", "nephra", "--repeat", "2"]
+    given = ["--bundle", str(trained), "--image", image, "--only", "nephra"]
     assert main([*given, "--threads", "1", "--json", str(target)]) == 0
     report = json.loads(target.read_text())
     run = report["runs"]["nephra"]
-    assert len(run["trials"]) == 2
+    assert run["trials"][0]["estimate_mib"] > 0
     names = [s["name"] for s in run["trials"][0]["stages"]]
     assert names == ["import", "load", "read", "prepare", "network", "labels"]
     spent = sum(s["cpu_s"] for s in run["trials"][0]["stages"])
@@ -178,6 +179,17 @@ def test_nephra_alone_is_measured_stage_by_stage(
     said = capsys.readouterr().out
     assert said == write_table(report)
     assert all(name in said for name in [*names, "whole", "30x34x26"])
+
+
+def test_repeated_runs_have_a_median_and_bounds() -> None:
+    """Of each figure by itself."""
+    trials = [Trial("done", wall, cpu, peak) for wall, cpu, peak in
+              ((4.0, 3.0, 900.0), (2.0, 5.0, 700.0), (3.0, 4.0, 800.0))]  # fmt: skip
+    runs = Runs(trials)
+    assert runs.spread("wall_s") == (3.0, 2.0, 4.0)
+    assert runs.spread("cpu_s") == (4.0, 3.0, 5.0)
+    assert not runs.killed
+    assert runs.named()["peak_mib"] == {"median": 800.0, "lowest": 700.0, "highest": 900.0}
 
 
 def test_memory_is_measured_over_two_lengths(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         Weights,
     )
     from nephra_nnunet.bundle import Bundle
+    from nephra_nnunet.engine import Engine
+    from nephra_nnunet.preparation import Image
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -72,6 +74,7 @@ def run(asked: argparse.Namespace, stages: Stages) -> LabelMap:
     with stages.stage("read"):
         reader = Reader()
         images = [Image(reader.read(path), path) for path in asked.image]
+    stages.estimate_mib = _estimate(engine, bundle, images) / 2**20
     labels, _ = engine.predict(
         bundle, images, _measured_preparations(stages), asked.mirroring, Progress()
     )
@@ -148,6 +151,14 @@ class MeasuredSink:
         """See `Sink.finish`."""
         with self.stages.stage("labels"):
             self.sink.finish(length)
+
+
+def _estimate(engine: Engine, bundle: Bundle, images: Sequence[Image]) -> int:
+    """Bytes that a server would expect to hold at most while it serves this."""
+    from nephra_nnunet.memory import Scan, request_bytes
+
+    scans = [Scan(i.volume.shape, i.volume.affine, i.volume.voxels.itemsize) for i in images]
+    return engine.memory.base + request_bytes([(bundle, scans)], scans)
 
 
 def _measured_preparations(stages: Stages) -> Any:

@@ -64,12 +64,6 @@ class Runs:
         values = [float(getattr(t, figure)) for t in self.trials]
         return statistics.median(values), min(values), max(values)
 
-    @property
-    def middle(self) -> Trial:
-        """The trial whose CPU seconds are the median, the lower one of two."""
-        ordered = sorted(self.trials, key=lambda t: t.cpu_s)
-        return ordered[(len(ordered) - 1) // 2]
-
     def named(self) -> dict[str, Any]:
         """As the report says it."""
         figures = {}

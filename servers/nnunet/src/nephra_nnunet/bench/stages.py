@@ -41,11 +41,13 @@ class Stages:
             a process that is killed leaves what it had done; None for none.
         found: the stages so far.
         running: the last one that began.
+        estimate_mib: what the process said beforehand that its peak would be; None if it did not.
     """
 
     report: Path | None = None
     found: dict[str, Stage] = field(default_factory=dict)
     running: str = ""
+    estimate_mib: float | None = None
     _highest_mib: float = 0.0
     _open: bool = False
 
@@ -85,6 +87,7 @@ class Stages:
         return {
             "stages": [asdict(s) for s in self.found.values()],
             "running": self.running,
+            "estimate_mib": self.estimate_mib,
             "peak_mib": None if peak is None else max(peak, self._highest_mib),
         }
 

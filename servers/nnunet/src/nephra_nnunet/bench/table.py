@@ -64,6 +64,10 @@ def _ends(report: Mapping[str, Any]) -> Iterator[str]:
                 f"{who}: killed for want of memory in the stage '{last['running']}', more than "
                 f"{last['peak_mib'] / 1024:.1f} GiB; its figures are those until then"
             )
+        estimate_mib = run["trials"][-1]["estimate_mib"]
+        if estimate_mib is not None:
+            took = run["peak_mib"]["highest"] / 1024
+            yield f"{who}: estimated beforehand {estimate_mib / 1024:.2f} GiB, took {took:.2f} GiB"
     for who, ratios in report["ratios"].items():
         least = "more than " if runs[who]["killed"] else ""
         yield (

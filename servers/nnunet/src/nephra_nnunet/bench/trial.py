@@ -33,6 +33,7 @@ class Trial:
         peak_mib: the largest resident memory.
         stages: as `Stages.named` gives them.
         running: the stage that began last.
+        estimate_mib: what it said beforehand of its peak; None if it said nothing.
     """
 
     outcome: Outcome
@@ -41,6 +42,7 @@ class Trial:
     peak_mib: float
     stages: Sequence[Mapping[str, Any]] = field(default_factory=list)
     running: str = ""
+    estimate_mib: float | None = None
 
 
 def run(command: Sequence[str], report: Path, environment: Mapping[str, str]) -> Trial:
@@ -89,6 +91,7 @@ def run(command: Sequence[str], report: Path, environment: Mapping[str, str]) ->
         peak_mib=max(said.get("peak_mib") or 0.0, seen_mib),
         stages=said.get("stages", []),
         running=said.get("running", ""),
+        estimate_mib=said.get("estimate_mib"),
     )
 
 
