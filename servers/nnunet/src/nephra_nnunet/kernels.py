@@ -16,9 +16,6 @@ from numba import njit, types
 #: what is finite is checked before.
 _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"nnan", "nsz"}}
 
-#: Fewer heads than this are not worth a look whether they can be left out.
-_MANY = 6
-
 Loop = Callable[..., Any]
 
 
@@ -137,63 +134,52 @@ def _gather(
     return kept
 
 
-@_compiled(types.int64, _VALUES, _HEADS, types.int64, types.boolean, _VALUES, _HEADS)
-def _thin(ends: Any, heads: Any, count: int, regions: bool, extremes: Any, kept_heads: Any) -> int:
-    """Of these heads those that can be seen between two ends, in place; gives how many."""
-    for k in range(count):
-        x, y = ends[0, k], ends[1, k]
-        extremes[0, k], extremes[1, k] = min(x, y), max(x, y)
-    bound = _bound(extremes, count, regions)
-    kept = 0
-    for k in range(count):
-        if extremes[1, k] >= bound:
-            kept_heads[kept] = heads[k]
-            ends[0, kept], ends[1, kept] = ends[0, k], ends[1, k]
-            kept += 1
-    return kept
+@_compiled(types.void, _WEIGHTS, _WEIGHTS, types.int64, types.int64, _VALUES)
+def _weigh_pairs(first: Any, second: Any, start: int, stop: int, pairs: Any) -> None:
+    """Products of the weights of two axes: (4, voxels) for each pair of corners."""
+    for corner in range(4):
+        one, other = corner // 2, corner % 2
+        place = 0
+        for a in range(first.shape[1]):
+            for b in range(start, stop):
+                pairs[corner, place] = first[one, a] * second[other, b]
+                place += 1
 
 
-@_compiled(
-    types.void, _VALUES, _HEADS, types.int64, _WEIGHTS, types.int64, types.int64, types.boolean,
-    _read(types.uint8, 1, "C"), _written(types.uint8, 1),
-)  # fmt: skip
-def _write_line(
-    ends: Any,
-    heads: Any,
-    count: int,
-    weights: Any,
-    start: int,
-    stop: int,
-    regions: bool,
-    numbers: Any,
-    labels: Any,
+@_compiled(types.int64, _VALUES, types.int64, _WEIGHTS, types.int64, types.int64, _VALUES)
+def _weigh(pairs: Any, rows: int, third: Any, start: int, stop: int, weights: Any) -> int:
+    """Weights of the eight corners for each voxel of a cell, (8, voxels); gives how many."""
+    place = 0
+    for row in range(rows):
+        for c in range(start, stop):
+            low, high = third[0, c], third[1, c]
+            for corner in range(4):
+                weights[2 * corner, place] = pairs[corner, row] * low
+                weights[2 * corner + 1, place] = pairs[corner, row] * high
+            place += 1
+    return place
+
+
+@_compiled(types.void, _VALUES, _HEADS, types.int64, _VALUES, types.int64, types.boolean,
+           _written(types.float32, 1, "C"), _written(types.int32, 1, "C"))  # fmt: skip
+def _decide_cell(
+    cube: Any, heads: Any, count: int, weights: Any, voxels: int, regions: bool, top: Any, seen: Any
 ) -> None:
-    """Write the labels of one line between its two ends."""
-    for c in range(start, stop):
-        low, high = weights[0, c], weights[1, c]
-        best = 0
-        if regions:
-            for k in range(count):
-                if ends[0, k] * low + ends[1, k] * high > 0:
-                    best = heads[k] + 1
-        else:
-            best = heads[0]
-            top = ends[0, 0] * low + ends[1, 0] * high
-            for k in range(1, count):
-                value = ends[0, k] * low + ends[1, k] * high
-                if value > top:
-                    top = value
-                    best = heads[k]
-        labels[c] = numbers[best]
-
-
-@_compiled(types.void, _VALUES, _VALUES, types.int64, types.float32, types.float32)
-def _mix(corners: Any, mixed: Any, count: int, low: Any, high: Any) -> None:
-    """Interpolate between the first half of the corners and the second."""
-    half = mixed.shape[0]
-    for q in range(half):
-        for k in range(count):
-            mixed[q, k] = corners[q, k] * low + corners[q + half, k] * high
+    """What is seen at each voxel of a cell."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    w4, w5, w6, w7 = weights[4], weights[5], weights[6], weights[7]
+    for j in range(voxels):
+        top[j], seen[j] = (0 if regions else -np.inf), 0
+    for k in range(count):
+        c0, c1, c2, c3 = cube[0, k], cube[1, k], cube[2, k], cube[3, k]
+        c4, c5, c6, c7 = cube[4, k], cube[5, k], cube[6, k], cube[7, k]
+        here = np.int32(heads[k] + regions)
+        for j in range(voxels):
+            x = c0 * w0[j] + c1 * w1[j] + c2 * w2[j] + c3 * w3[j]
+            x = x + c4 * w4[j] + c5 * w5[j] + c6 * w6[j] + c7 * w7[j]
+            better = x > top[j]
+            seen[j] = here if better else seen[j]
+            top[j] = x if better and not regions else top[j]
 
 
 @_compiled(
@@ -218,12 +204,15 @@ def write(
     labels: Any,
 ) -> None:
     """Write the labels between two planes, cell by cell."""
-    count = low.shape[2]
-    cube, square = np.empty((8, count), np.float32), np.empty((4, count), np.float32)
-    ends, extremes = np.empty((2, count), np.float32), np.empty((3, count), np.float32)
-    heads, few = np.empty(count, np.int64), np.empty(count, np.int64)
+    count, depth = low.shape[2], labels.shape[0]
+    widest = depth * np.max(second[1] - second[0]) * np.max(third[1] - third[0])
+    cube, extremes = np.empty((8, count), np.float32), np.empty((3, count), np.float32)
+    heads, pairs = np.empty(count, np.int64), np.empty((4, widest), np.float32)
+    voxel_weights, top = np.empty((8, widest), np.float32), np.empty(widest, np.float32)
+    chosen = np.empty(widest, np.int32)
     for m in range(first_run, last_run):
-        b0, b1 = second[2, m], second[3, m]
+        b0, b1, row, last_row = second[2, m], second[3, m], second[0, m], second[1, m]
+        _weigh_pairs(weights, second_weights, row, last_row, pairs)
         for n in range(third.shape[1]):
             c0, c1, start, stop = third[2, n], third[3, n], third[0, n], third[1, n]
             seen = seen_low[b0, c0]
@@ -231,17 +220,15 @@ def write(
             differ |= (seen_low[b1, c1] - seen) | (seen_high[b0, c0] - seen)
             differ |= (seen_high[b0, c1] - seen) | (seen_high[b1, c0] - seen)
             if differ | (seen_high[b1, c1] - seen) == 0:
-                labels[:, second[0, m] : second[1, m], start:stop] = numbers[seen]
+                labels[:, row:last_row, start:stop] = numbers[seen]
                 continue
             able = _gather(low, high, (b0, b1, c0, c1), regions, extremes, cube, heads)
-            for a in range(labels.shape[0]):
-                _mix(cube, square, able, weights[0, a], weights[1, a])
-                for b in range(second[0, m], second[1, m]):
-                    _mix(square, ends, able, second_weights[0, b], second_weights[1, b])
-                    if able > _MANY:
-                        between = _thin(ends, heads, able, regions, extremes, few)
-                        _write_line(ends, few, between, third_weights, start, stop, regions,
-                                    numbers, labels[a, b])  # fmt: skip
-                    else:
-                        _write_line(ends, heads, able, third_weights, start, stop, regions,
-                                    numbers, labels[a, b])  # fmt: skip
+            voxels = _weigh(pairs, depth * (last_row - row), third_weights, start, stop,
+                            voxel_weights)  # fmt: skip
+            _decide_cell(cube, heads, able, voxel_weights, voxels, regions, top, chosen)
+            place = 0
+            for a in range(depth):
+                for b in range(row, last_row):
+                    for c in range(start, stop):
+                        labels[a, b, c] = numbers[chosen[place]]
+                        place += 1

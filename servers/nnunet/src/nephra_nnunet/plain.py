@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,18 +75,19 @@ def write(
     """
     first = int(second.start[rows[0]])
     part = slice(first, int(second.stop[rows[1] - 1]))
-    b_low, b_high = _spread(second)[0][part], _spread(second)[1][part]
-    c_low, c_high = _spread(third)
-    b_weights = second.weight_low[part, None, None], second.weight_high[part, None, None]
-    c_weights = third.weight_low[None, :, None], third.weight_high[None, :, None]
+    b_places = [places[part] for places in _spread(second)]
+    b_weights = second.weight_low[part], second.weight_high[part]
+    c_places, c_weights = _spread(third), (third.weight_low, third.weight_high)
+    corners = list(product(range(2), repeat=3))
     for a in range(labels.shape[0]):
-        plane = low[0] * weights[0, a] + high[0] * weights[1, a]
-        lines = plane[b_low] * b_weights[0] + plane[b_high] * b_weights[1]
         # Row by row: all classes of a whole plane at full resolution would not fit a cache.
-        for b in range(lines.shape[0]):
-            row = lines[b : b + 1]
-            values = row[:, c_low] * c_weights[0] + row[:, c_high] * c_weights[1]
-            labels[a, first + b] = numbers[decide(values, regions)[0]]
+        for b in range(part.stop - part.start):
+            values = np.zeros((labels.shape[2], low[0].shape[2]), np.float32)
+            for i, j, k in corners:
+                weight = weights[i, a] * b_weights[j][b] * c_weights[k]
+                plane = (low, high)[i][0]
+                values += plane[b_places[j][b], c_places[k]] * weight[:, None]
+            labels[a, first + b] = numbers[decide(values, regions)]
 
 
 def _spread(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
