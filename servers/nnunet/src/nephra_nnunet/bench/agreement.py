@@ -45,6 +45,7 @@ class Agreement:
             "differ": self.differ,
             "fraction": self.fraction,
             "mean_dice": self.mean_dice,
+            "lowest_dice": self.lowest_dice,
             "dice": {str(label): value for label, value in self.dice.items()},
         }
 

@@ -78,7 +78,7 @@ def _ends(report: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{pair['first']} and {pair['second']}: {pair['differ']} of {pair['voxels']} voxels "
             f"differ ({100 * pair['fraction']:.5f} %), mean Dice {pair['mean_dice']:.6f}"
-            f"{_lowest(pair['dice'])}"
+            f"{_lowest(pair['lowest_dice'])}"
         )
 
 
@@ -103,11 +103,11 @@ def _figures(wall_s: float, cpu_s: float, peak_mib: float | None) -> str:
     return f"{f'{wall_s:7.1f} {cpu_s:7.1f} {peak}':>{_WIDTH}}"
 
 
-def _lowest(dice: Mapping[str, float]) -> str:
-    if not dice:
+def _lowest(found: Sequence[float] | None) -> str:
+    if found is None:
         return ", no label in either"
-    label = min(dice, key=lambda name: dice[name])
-    return f", lowest {dice[label]:.6f} (label {label})"
+    label, dice = found
+    return f", lowest {dice:.6f} (label {label:g})"
 
 
 def _times(numbers: Sequence[float]) -> str:
