@@ -144,4 +144,3 @@ def test_the_first_of_equal_logits_wins() -> None:
     """As argmax has it."""
     zeros = np.zeros((2, 2, 4), np.float32)
     assert decide(zeros, regions=False).max() == 0
-    assert compiled.decide(zeros, regions=False).max() == 0

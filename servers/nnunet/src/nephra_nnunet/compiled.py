@@ -33,13 +33,6 @@ def _kernels() -> Any:
     return kernels
 
 
-def decide(logits: NDArray[np.float32], regions: bool) -> NDArray[np.int16]:
-    """(b, c, heads) logits → (b, c); see `plain.decide`."""
-    seen = np.empty(logits.shape[:2], dtype=np.int16)
-    _kernels().decide(logits, regions, seen)
-    return seen
-
-
 def add(
     sums: NDArray[np.float32],
     weights: NDArray[np.float32],

@@ -101,8 +101,7 @@ class Exporter:
             row: its place along the first axis at the network's spacing; from 0, without gaps.
             logits: (b, c, heads) float32, contiguous; kept.
         """
-        kernels = compiled if self.is_compiled else plain
-        self._planes[row] = (logits, kernels.decide(logits, self.heads.regions))
+        self._planes[row] = (logits, plain.decide(logits, self.heads.regions))
         first = self._axes[0]
         while self._run < first.start.size and first.high[self._run] <= row:
             self._write(self._run)

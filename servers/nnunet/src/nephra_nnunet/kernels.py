@@ -50,26 +50,6 @@ _WEIGHTS = _read(types.float32, 2, "C")
 _PLACE: Any = types.Tuple((types.int64,) * 4)  # type: ignore[no-untyped-call]
 
 
-@_compiled(types.void, _PLANE, types.boolean, _written(types.int16, 2, "C"))
-def decide(logits: Any, regions: bool, seen: Any) -> None:
-    """(b, c, heads) logits → (b, c) what is seen."""
-    rows, columns, heads = logits.shape
-    for b in range(rows):
-        for c in range(columns):
-            best = 0
-            if regions:
-                for h in range(heads):
-                    if logits[b, c, h] > 0:
-                        best = h + 1
-            else:
-                top = logits[b, c, 0]
-                for h in range(1, heads):
-                    top = max(top, logits[b, c, h])
-                while logits[b, c, best] < top:
-                    best += 1
-            seen[b, c] = best
-
-
 @_compiled(
     types.void,
     _written(types.float32, 4),
