@@ -34,7 +34,13 @@ from nephra_nnunet.plans import Heads
 from nephra_nnunet.preparation import Image, Preparations
 from nephra_nnunet.reader import Reader
 
-pytestmark = [pytest.mark.stock, pytest.mark.filterwarnings("default")]
+pytestmark = [
+    pytest.mark.stock,
+    # What stock itself warns of when it reads old plans.
+    pytest.mark.filterwarnings("ignore:Detected old nnU-Net plans format:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Network class .* not found:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning"),
+]
 
 Labels = NDArray[np.uint8]
 
