@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from nephra_contract import labels as names
-from nephra_contract.nifti import read_labels, write_image, write_labels
+from nephra_contract.nifti import read_image, read_labels, write_image, write_labels
 from nephra_contract.nifti_header import read_header
 from nephra_contract.results import sha256
 from nephra_contract.testing import ORIENTATIONS, reorient
@@ -82,16 +82,23 @@ def test_the_manifest_says_where_a_mask_comes_from(service: Any) -> None:
     assert set(table) == set(answer["volumes_ml"])
 
 
-def test_several_tasks_read_each_image_once(service: Any) -> None:
-    """[totalseg, tumor, vessel] on one arterial image: one read of that file."""
-    answer = service.run(
-        "inference",
-        tasks=["totalseg", "tumor", "vessel"],
-        image_A_path="phantom/A.nii.gz",
-        image_P_path="phantom/P.nii.gz",
+def test_several_tasks_read_each_image_once_and_the_next_request_never(service: Any) -> None:
+    """[totalseg, tumor, vessel] on new images: one read of each file; then none, and the same."""
+    for phase in "AP":
+        image = read_image(service.data / "phantom" / f"{phase}.nii.gz")
+        # Content that no other test has sent.
+        image.voxels[0, 0, 0] += 1
+        write_image(service.data / "phantom" / f"new_{phase}.nii.gz", image)
+    paths = {f"image_{p}_path": f"phantom/new_{p}.nii.gz" for p in "AP"}
+    first, second = (
+        service.run("inference", tasks=["totalseg", "tumor", "vessel"], **paths) for _ in range(2)
     )
-    assert set(answer["parts"]) == {"totalseg", "tumor", "vessel"}
-    assert answer["report"]["reads"] == {"phantom/A.nii.gz": 1, "phantom/P.nii.gz": 1}
+    assert set(first["parts"]) == {"totalseg", "tumor", "vessel"}
+    assert first["report"]["reads"] == dict.fromkeys(paths.values(), 1)
+    assert first["report"]["prepared_channels"] > 0
+    assert second["report"] == {"reads": {}, "prepared_channels": 0}
+    for task, part in first["parts"].items():
+        assert part["volumes_ml"] == second["parts"][task]["volumes_ml"]
 
 
 def test_smoothing_gives_closed_named_surfaces_over_the_mask(
