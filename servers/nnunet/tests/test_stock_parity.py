@@ -265,7 +265,11 @@ CASES = {
 
 
 def scan(case: Case, seed: int) -> Volume:
-    """A body with organs whose density changes slowly, in air, within a border of zeros."""
+    """A body with organs whose density changes slowly, in air.
+
+    Where a border is asked for, zeros surround it in a rounded shape, so that a part of the
+    box of what is not zero is still zero.
+    """
     draw = np.random.default_rng(seed)
     i, j, k = np.meshgrid(*(np.linspace(-1, 1, n) for n in case.shape), indexing="ij")
     hu = np.where(i**2 + j**2 < 0.8, 40.0, -1000.0)
@@ -278,6 +282,8 @@ def scan(case: Case, seed: int) -> Volume:
     voxels = np.zeros(case.shape, dtype=np.int16, order="F")
     inner = tuple(slice(case.border, n - case.border) for n in case.shape)
     voxels[inner] = np.rint(hu)[inner]
+    if case.border:
+        voxels[i**2 + j**2 + 0.2 * k**2 > 0.9] = 0
     affine = np.diag([*case.spacing, 1.0])
     affine[:3, 3] = [-90, -100, -120]
     return Volume(voxels, affine)
