@@ -62,6 +62,7 @@ def run(asked: argparse.Namespace, stages: Stages) -> LabelMap:
     from nephra_contract.progress import Progress
 
     with stages.stage("import"):
+        from nephra_nnunet import compiled
         from nephra_nnunet.backends import open_backend
         from nephra_nnunet.engine import Engine
         from nephra_nnunet.preparation import Image
@@ -70,7 +71,10 @@ def run(asked: argparse.Namespace, stages: Stages) -> LabelMap:
         bundle = as_the_dataset(asked.bundle)
         backend = open_backend(asked.backend, asked.threads, asked.device)
         engine = Engine({bundle.name: bundle}, {}, MeasuredBackend(backend, stages))
-        engine.warm_up()
+        # What a server does before it is ready, but for the tile that it tries out.
+        compiled.compile_all()
+        for part in bundle.parts:
+            engine.network(part)
     with stages.stage("read"):
         reader = Reader()
         images = [Image(reader.read(path), path) for path in asked.image]

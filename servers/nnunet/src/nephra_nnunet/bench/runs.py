@@ -13,6 +13,7 @@ from nephra_nnunet.bench.interpreters import lend
 from nephra_nnunet.bench.models import Model
 from nephra_nnunet.bench.trial import Trial, run
 
+FIGURES = ("wall_s", "cpu_s", "request_cpu_s", "peak_mib")
 NEPHRA, STOCK, FLOAT32 = "nephra", "stock", "stock with float32 sums"
 
 
@@ -67,7 +68,7 @@ class Runs:
     def named(self) -> dict[str, Any]:
         """As the report says it."""
         figures = {}
-        for figure in ("wall_s", "cpu_s", "peak_mib"):
+        for figure in FIGURES:
             median, lowest, highest = self.spread(figure)
             figures[figure] = {"median": median, "lowest": lowest, "highest": highest}
         return {**figures, "killed": self.killed, "trials": [asdict(t) for t in self.trials]}
@@ -113,10 +114,7 @@ def whole(runs: Mapping[str, Runs]) -> dict[str, dict[str, float]]:
         return {}
     ours = runs[NEPHRA]
     return {
-        who: {
-            figure: other.spread(figure)[0] / ours.spread(figure)[0]
-            for figure in ("wall_s", "cpu_s", "peak_mib")
-        }
+        who: {figure: other.spread(figure)[0] / ours.spread(figure)[0] for figure in FIGURES}
         for who, other in runs.items()
         if who != NEPHRA
     }

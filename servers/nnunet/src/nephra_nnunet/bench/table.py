@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nephra_nnunet.bench.trial import REQUEST_STAGES
+
 _STAGES = ("import", "load", "read", "prepare", "network", "labels")
 _WIDTH = 28
 
@@ -49,6 +51,7 @@ def _costs(runs: Mapping[str, Any]) -> Iterator[str]:
     middles = [_middle(run) for run in runs.values()]
     for stage in _STAGES:
         yield f"{stage:10}" + "".join(_stage(trial, stage) for trial in middles)
+    yield f"{'request':10}" + "".join(_request(trial) for trial in middles)
     yield f"{'whole':10}" + "".join(_whole(run, "median") for run in runs.values())
     if any(len(run["trials"]) > 1 for run in runs.values()):
         for which in ("lowest", "highest"):
@@ -71,7 +74,8 @@ def _ends(report: Mapping[str, Any]) -> Iterator[str]:
     for who, ratios in report["ratios"].items():
         least = "more than " if runs[who]["killed"] else ""
         yield (
-            f"{who} / nephra: CPU seconds {least}{ratios['cpu_s']:.1f}, "
+            f"{who} / nephra: CPU seconds {least}{ratios['cpu_s']:.1f} "
+            f"(of the request {least}{ratios['request_cpu_s']:.1f}), "
             f"peak memory {least}{ratios['peak_mib']:.1f}, wall {least}{ratios['wall_s']:.1f}"
         )
     for pair in report["agreement"]:
@@ -92,6 +96,17 @@ def _stage(trial: Mapping[str, Any], name: str) -> str:
         if stage["name"] == name:
             return _figures(stage["wall_s"], stage["cpu_s"], stage["peak_mib"])
     return f"{'-':>{_WIDTH}}"
+
+
+def _request(trial: Mapping[str, Any]) -> str:
+    """The stages of a request, to a server that has imported and loaded before."""
+    found = [stage for stage in trial["stages"] if stage["name"] in REQUEST_STAGES]
+    peaks = [stage["peak_mib"] for stage in found]
+    return _figures(
+        sum(stage["wall_s"] for stage in found),
+        sum(stage["cpu_s"] for stage in found),
+        None if None in peaks else max(peaks, default=None),
+    )
 
 
 def _whole(run: Mapping[str, Any], which: str) -> str:

@@ -17,6 +17,8 @@ from nephra_nnunet.bench.stages import read_mib
 
 Outcome = Literal["done", "killed"]
 
+#: What a request to a server costs that has imported and loaded before.
+REQUEST_STAGES = ("read", "prepare", "network", "labels")
 _LOOK_S = 0.1
 #: The kernel that runs out of memory takes this process before all others (man 5 proc).
 _TAKE_FIRST = "1000"
@@ -43,6 +45,11 @@ class Trial:
     stages: Sequence[Mapping[str, Any]] = field(default_factory=list)
     running: str = ""
     estimate_mib: float | None = None
+
+    @property
+    def request_cpu_s(self) -> float:
+        """CPU seconds from reading to labels, without importing and loading."""
+        return float(sum(s["cpu_s"] for s in self.stages if s["name"] in REQUEST_STAGES))
 
 
 def run(command: Sequence[str], report: Path, environment: Mapping[str, str]) -> Trial:
