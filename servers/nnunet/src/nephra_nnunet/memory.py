@@ -27,6 +27,8 @@ _GIB = 2**30
 #: Of the finest layers' outputs so many are held at a time: in the decoder's last stage the
 #: skip connection, what is concatenated with it, both together, and the convolution's output.
 _LAYERS = 6.5
+#: Bytes a voxel to tell sides: a copy, a mask, and numbered pieces of four bytes.
+_ASKING = 7
 #: What an allocator and libraries hold beside.
 _SLACK = 1.05
 
@@ -90,8 +92,9 @@ def _part_bytes(part: Bundle, scan: Scan) -> dict[str, int]:
     network = int(_LAYERS * architecture.features[0] * tile * _FLOAT) + outputs * tile * _FLOAT
     sums = plans.patch[0] * plane * (outputs + 1) * _FLOAT
     planes = 3 * plane * (architecture.heads + outputs) * _FLOAT
-    # While one channel is prepared the network does not run, and the other way round.
-    working = max(between + 3 * SLAB_VOXELS * _FLOAT, network + sums + planes)
+    preparing = between + 3 * SLAB_VOXELS * _FLOAT
+    # One after another: preparing, the network with its sums, what is asked of the labels.
+    working = max(preparing, network + sums + planes, _ASKING * scan.voxels)
     return {"labels": scan.voxels, "prepared": prepared * copies, "working": working}
 
 
