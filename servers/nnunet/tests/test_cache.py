@@ -31,12 +31,18 @@ def test_a_value_put_again_counts_once() -> None:
     assert (cache.get("a"), cache.held) == (2, 20)
 
 
-def test_making_room_drops_values() -> None:
-    """Until no more than that is held."""
+def test_a_bound_drops_values_until_it_is_lifted() -> None:
+    """Meanwhile no more than that is held; afterwards the budget counts again."""
     cache = ByteCache(30)
     for name in "abc":
         cache.put(name, name, 10)
-    cache.shrink(15)
+    cache.keep_within(15)
     assert cache.held == 10
-    cache.shrink(-5)
+    cache.put("d", "d", 10)
+    assert [cache.get(name) for name in "abcd"] == [None, None, None, "d"]
+    cache.keep_within(-5)
     assert cache.held == 0
+    cache.keep_within(100)
+    for name in "abcd":
+        cache.put(name, name, 10)
+    assert cache.held == 30

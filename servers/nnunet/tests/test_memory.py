@@ -103,8 +103,9 @@ def test_what_is_kept_makes_room_for_a_request() -> None:
     cache.put("old", object(), 600 * 2**20)
     cache.put("new", object(), 300 * 2**20)
     memory = Memory(limit=3 * GIB, cache=cache, base=GIB)
-    memory.make_room(GIB, {"image_path": _scan()})
+    scan = _scan((64, 64, 64))
+    memory.make_room(GIB, {"image_path": scan})
     assert cache.held == 900 * 2**20
-    memory.make_room(int(1.5 * GIB), {"image_path": _scan()})
+    memory.make_room(int(1.5 * GIB), {"image_path": scan})
     assert cache.get("old") is None
     assert cache.get("new") is not None

@@ -18,10 +18,12 @@ class ByteCache:
     Args:
         budget: bytes that it may hold.
         held: bytes that it holds.
+        bound: bytes that it may hold for the time being; see `keep_within`.
     """
 
     budget: int
     held: int = 0
+    bound: int | None = None
     _values: OrderedDict[Hashable, tuple[Any, int]] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -38,17 +40,22 @@ class ByteCache:
         with self._lock:
             if key in self._values:
                 self.held -= self._values.pop(key)[1]
-            if size <= self.budget:
+            if size <= self._most:
                 self._values[key] = (value, size)
                 self.held += size
-            self._shrink(self.budget)
+            self._shrink()
 
-    def shrink(self, to_bytes: int) -> None:
-        """Drop the least recently used until no more than that is held."""
+    def keep_within(self, bound: int) -> None:
+        """Hold no more than that, within the budget, until told otherwise."""
         with self._lock:
-            self._shrink(to_bytes)
+            self.bound = bound
+            self._shrink()
 
-    def _shrink(self, to_bytes: int) -> None:
-        while self.held > max(to_bytes, 0):
+    @property
+    def _most(self) -> int:
+        return self.budget if self.bound is None else max(min(self.budget, self.bound), 0)
+
+    def _shrink(self) -> None:
+        while self.held > self._most:
             _, (_, size) = self._values.popitem(last=False)
             self.held -= size

@@ -89,7 +89,9 @@ def _part_bytes(part: Bundle, scan: Scan) -> dict[str, int]:
     prepared = channels * int(np.prod(padded, dtype=np.int64)) * _FLOAT
     copies = 1 + (channels > 1) + (tuple(padded) != coarse)
     between = full[0] * coarse[1] * coarse[2] * _FLOAT
-    network = int(_LAYERS * architecture.features[0] * tile * _FLOAT) + outputs * tile * _FLOAT
+    # Logits of several folds are added two by two.
+    tiles = 1 + (len(part.checkpoints) > 1)
+    network = int(_LAYERS * architecture.features[0] + outputs * tiles) * tile * _FLOAT
     sums = plans.patch[0] * plane * (outputs + 1) * _FLOAT
     planes = 3 * plane * (architecture.heads + outputs) * _FLOAT
     preparing = between + 3 * SLAB_VOXELS * _FLOAT
@@ -168,11 +170,12 @@ class Memory:
         Raises:
             InsufficientMemory: the machine has not so much free now.
         """
-        most = max(self.limit - self.base, 0)
-        self.cache.shrink(most - needed)
+        # The request's own images are in what it needs, and may be kept as well.
+        own = sum(scan.size for scan in scans.values())
+        self.cache.keep_within(self.limit - self.base - needed + own)
         free = available_bytes()
         if needed > free:
-            self.cache.shrink(self.cache.held - (needed - free))
+            self.cache.keep_within(self.cache.held - (needed - free))
             free = available_bytes()
         if needed > free:
             raise InsufficientMemory(

@@ -75,6 +75,8 @@ def run(asked: argparse.Namespace, stages: Stages) -> LabelMap:
         compiled.compile_all()
         for part in bundle.parts:
             engine.network(part)
+        Reader().warm_up()
+        engine.memory.settle()
     with stages.stage("read"):
         reader = Reader()
         images = [Image(reader.read(path), path) for path in asked.image]
@@ -120,7 +122,7 @@ class MeasuredBackend:
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network whose work is measured; its warm-up counts to the loading around it."""
+    """A network whose work is measured."""
 
     network: Network
     stages: Stages
