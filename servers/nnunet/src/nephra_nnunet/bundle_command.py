@@ -182,7 +182,7 @@ def run_once(bundle: Bundle) -> None:
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
     for part in bundle.parts:
         # One after the other: no more than one network is held at a time.
-        Engine({part.name: part}, {}, backend).warm_up()
+        Engine({}, {}, backend).try_out(part)
 
 
 def _check(asked: argparse.Namespace) -> Outcome:

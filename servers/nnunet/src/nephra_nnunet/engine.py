@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,8 +56,8 @@ class Engine:
         memory: bounds what a request may take.
     """
 
-    bundles: Mapping[str, Bundle]
-    broken: Mapping[str, BundleInvalid]
+    bundles: dict[str, Bundle]
+    broken: dict[str, BundleInvalid]
     backend: Backend
     memory: Memory = field(default_factory=Memory)
     _networks: dict[Path, Network] = field(default_factory=dict)
@@ -66,17 +66,29 @@ class Engine:
     def warm_up(self) -> None:
         """Run every network once, so that the first request finds all compiled and imported.
 
+        A bundle that cannot work is put to the broken ones; the others become ready.
+        """
+        compiled.compile_all()
+        for bundle in list(self.bundles.values()):
+            started = time.perf_counter()
+            try:
+                self.try_out(bundle)
+            except BundleInvalid as error:
+                refuse(self.broken, bundle.name, error)
+                del self.bundles[bundle.name]
+            else:
+                took = round(time.perf_counter() - started, 2)
+                logs.line("bundle ready", bundle=bundle.name, seconds=took)
+        self.memory.settle()
+
+    def try_out(self, bundle: Bundle) -> None:
+        """Run each of a bundle's networks on one tile.
+
         Raises:
             BundleInvalid: a network gives values that are not numbers.
         """
-        compiled.compile_all()
-        for bundle in self.bundles.values():
-            started = time.perf_counter()
-            for part in bundle.parts:
-                self._try_out(part)
-            took = round(time.perf_counter() - started, 2)
-            logs.line("bundle ready", bundle=bundle.name, seconds=took)
-        self.memory.settle()
+        for part in bundle.parts:
+            self._try_out(part)
 
     def _try_out(self, part: Bundle) -> None:
         """Segment one tile of noise: every step of a prediction, and all that it imports."""
@@ -201,6 +213,12 @@ class Engine:
             self._turn.release()
 
 
+def refuse(broken: dict[str, BundleInvalid], name: str, error: BundleInvalid) -> None:
+    """Remember why a bundle cannot work, and say it in the log."""
+    broken[name] = error
+    logs.line("bundle refused", logging.ERROR, bundle=name, reason=error.detail)
+
+
 def _numbers(part: Bundle) -> NDArray[np.uint8]:
     return np.array(part.numbers, dtype=np.uint8)
 
@@ -221,8 +239,7 @@ def open_engine(folder: Path, backend: Backend, memory: Memory | None = None) ->
             if bundle.name in bundles:
                 raise BundleInvalid(f"Two bundles are called '{bundle.name}'.", "Rename one.")
         except BundleInvalid as error:
-            broken[place.name] = error
-            logs.line("bundle refused", logging.ERROR, bundle=place.name, reason=error.detail)
+            refuse(broken, place.name, error)
         else:
             bundles[bundle.name] = bundle
     return Engine(bundles, broken, backend, memory or Memory())
