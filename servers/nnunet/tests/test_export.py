@@ -102,18 +102,21 @@ def test_threads_change_no_label() -> None:
 
 
 def test_compiled_and_plain_sums_agree() -> None:
-    """A tile's outputs are weighted and added alike."""
+    """A tile's outputs are weighted and added alike, also where the ring turns."""
     draw = np.random.default_rng(0)
     output = draw.standard_normal((3, 4, 5, 6)).astype(np.float32)
     weight = draw.random((3, 4, 5)).astype(np.float32)
     weight.flags.writeable = False
     made = []
     for add in (compiled.add, plain.add):
-        sums, weights = np.ones((5, 4, 5, 6), np.float32), np.ones((5, 4, 5), np.float32)
-        add(sums[1:4], weights[1:4], output, weight)
+        sums, weights = np.ones((5, 6, 9, 6), np.float32), np.ones((5, 6, 9), np.float32)
+        add(sums, weights, output, weight, (14, 2, 1))
         made.append((sums, weights))
     assert np.array_equal(made[0][0], made[1][0])
     assert np.array_equal(made[0][1], made[1][1])
+    expected = np.ones((6, 9), np.float32)
+    expected[2:6, 1:6] += weight[1]
+    assert np.array_equal(made[0][1][0], expected)
 
 
 def test_planes_are_dropped_when_they_are_written() -> None:

@@ -72,7 +72,7 @@ def test_the_estimate_holds_against_a_measured_run(
     measured = int(done.stdout.splitlines()[-1])
     scan = Scan(shape, np.eye(4), 2)
     estimate = request_bytes([(load_bundle(folder), [scan])], [scan])
-    assert 0.95 * measured <= estimate <= 1.5 * measured
+    assert measured <= estimate <= 1.5 * measured, (measured, estimate)
 
 
 def test_images_of_all_tasks_count_once(make_bundle: MakeBundle) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nephra_contract.progress import Progress
+from nephra_contract.testing.orientation import Orientation, reorient
 from nephra_contract.volume import Volume
 from nephra_nnunet.architecture import read_architecture
 from nephra_nnunet.backends import BackendName, open_backend
@@ -468,3 +469,34 @@ def test_trained_models_get_the_labels_of_stock(
     ours = segment(folder, images, False, "openvino", tmp_path)
     check(ours, answer, bundle.heads)
     assert agree(ours, answer.as_it_is).fraction <= _MAX_DECIDED_DIFFER
+
+
+@pytest.mark.parametrize("reader", ["NibabelIO", "NibabelIOWithReorient"])
+@pytest.mark.parametrize(
+    "stored", [((0, 1, 2), (True, True, False)), ((2, 1, 0), (False, False, True))]
+)
+def test_images_are_read_as_stocks_readers_read_them(
+    reader: str, stored: Orientation, stock: Stock, tiny: Any, tmp_path: Path
+) -> None:
+    """However the axes are stored, the written mask has the labels that stock writes."""
+    case, folder = Case(shape=(64, 72, 60)), tmp_path / "trained"
+    train(folder, case, tiny)
+    plans = json.loads((folder / "plans.json").read_text())
+    (folder / "plans.json").write_text(json.dumps({**plans, "image_reader_writer": reader}))
+    image = reorient(scan(case, 0), stored)
+    tiny.save(tmp_path / "0.nii.gz", image)
+    predictor = stock.module.nnUNetPredictor(
+        device=stock.torch.device("cpu"), use_mirroring=False, allow_tqdm=False,
+        perform_everything_on_device=False,
+    )  # fmt: skip
+    predictor.initialize_from_trained_model_folder(str(folder), (0,), "checkpoint_final.pth")
+    stocks = predictor.plans_manager.image_reader_writer_class()
+    voxels, properties = stocks.read_images([str(tmp_path / "0.nii.gz")])
+    labels = predictor.predict_single_npy_array(voxels, properties)
+    stocks.write_seg(labels, str(tmp_path / "stock.nii.gz"), properties)
+    written = Reader().read(tmp_path / "stock.nii.gz")
+    assert written.same_grid(image)
+    ours = segment(folder, [tmp_path / "0.nii.gz"], False, "openvino", tmp_path)
+    assert np.unique(ours).size > 1
+    # Stock as it is, with its sums in half precision, so that ties differ.
+    assert agree(ours, np.asarray(written.voxels.T, dtype=np.uint8)).fraction < 5e-3

@@ -38,9 +38,10 @@ def add(
     weights: NDArray[np.float32],
     output: NDArray[np.float32],
     weight: NDArray[np.float32],
+    start: tuple[int, int, int],
 ) -> None:
     """Add weighted outputs; see `plain.add`."""
-    _kernels().add(sums, weights, output, weight)
+    _kernels().add(sums, weights, np.ascontiguousarray(output), weight, *start)
 
 
 def write(

@@ -51,22 +51,25 @@ _PLACE: Any = types.Tuple((types.int64,) * 4)  # type: ignore[no-untyped-call]
 
 
 @_compiled(
-    types.void,
-    _written(types.float32, 4),
-    _written(types.float32, 3),
-    _read(types.float32, 4),
-    _read(types.float32, 3),
-)
-def add(sums: Any, weights: Any, output: Any, weight: Any) -> None:
-    """Add weighted outputs, and their weights."""
+    types.void, _written(types.float32, 4, "C"), _written(types.float32, 3, "C"),
+    _read(types.float32, 4, "C"), _read(types.float32, 3, "C"),
+    types.int64, types.int64, types.int64,
+)  # fmt: skip
+def add(
+    sums: Any, weights: Any, output: Any, weight: Any, first: int, second: int, third: int
+) -> None:
+    """Add weighted outputs, and their weights; whole arrays, so that their inner axes are dense."""
     depth, rows, columns, channels = output.shape
+    length = sums.shape[0]
     for a in range(depth):
+        place = (first + a) % length
         for b in range(rows):
             for c in range(columns):
                 w = weight[a, b, c]
-                weights[a, b, c] += w
+                weights[place, second + b, third + c] += w
+                total, value = sums[place, second + b, third + c], output[a, b, c]
                 for k in range(channels):
-                    sums[a, b, c, k] += output[a, b, c, k] * w
+                    total[k] += value[k] * w
 
 
 @_compiled(types.float32, _VALUES, types.int64, types.boolean)

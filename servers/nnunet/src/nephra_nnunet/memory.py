@@ -30,7 +30,7 @@ _LAYERS = 6.5
 #: Bytes a voxel to tell sides: a copy, a mask, and numbered pieces of four bytes.
 _ASKING = 7
 #: What an allocator and libraries hold beside.
-_SLACK = 1.05
+_SLACK = 1.1
 
 
 @dataclass(frozen=True)

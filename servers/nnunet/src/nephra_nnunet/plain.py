@@ -37,18 +37,23 @@ def add(
     weights: NDArray[np.float32],
     output: NDArray[np.float32],
     weight: NDArray[np.float32],
+    start: tuple[int, int, int],
 ) -> None:
-    """Add a tile's outputs, weighted.
+    """Add a tile's outputs, weighted, to a ring: row r lies in row r modulo the ring's length.
 
     Args:
-        sums: (a, b, c, channels); changed.
-        weights: (a, b, c), the sum of weights; changed.
-        output: (a, b, c, channels).
-        weight: (a, b, c).
+        sums: (length, b, c, channels); changed.
+        weights: (length, b, c), the sum of weights; changed.
+        output: (*patch, channels).
+        weight: (*patch), contiguous.
+        start: of the tile in the image.
     """
-    weights += weight
+    first, second, third = start
+    box = slice(second, second + output.shape[1]), slice(third, third + output.shape[2])
     for a in range(output.shape[0]):
-        sums[a] += output[a] * weight[a, :, :, None]
+        place = (first + a) % sums.shape[0]
+        weights[place, *box] += weight[a]
+        sums[place, *box] += output[a] * weight[a, :, :, None]
 
 
 def write(

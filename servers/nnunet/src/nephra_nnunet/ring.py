@@ -35,21 +35,8 @@ class Ring:
 
     def add(self, start: Triple, output: NDArray[np.float32]) -> None:
         """See `Sink.add`; the output is (*patch, channels)."""
-        length, rows, columns = self._target.patch
-        box = slice(start[1], start[1] + rows), slice(start[2], start[2] + columns)
         kernels = compiled if self._exporter.is_compiled else plain
-        turn = length - start[0] % length
-        for here, there in (
-            (slice(0, turn), slice(start[0] % length, length)),
-            (slice(turn, length), slice(0, length - turn)),
-        ):
-            if here.start < here.stop:
-                kernels.add(
-                    self._sums[there, *box],
-                    self._weights[there, *box],
-                    output[here],
-                    self._target.weight[here],
-                )
+        kernels.add(self._sums, self._weights, output, self._target.weight, start)
 
     def finish(self, length: int) -> None:
         """See `Sink.finish`."""
