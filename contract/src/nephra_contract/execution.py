@@ -6,7 +6,6 @@ import datetime
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
     check_output,
+    nephra_version,
     new_ticket,
     place,
     result_folder,
@@ -237,7 +237,7 @@ def _manifest(
         "operation": origin.operation,
         "ticket": ticket,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"nephra": version("nephra-contract"), origin.operation: origin.version},
+        "versions": {"nephra": nephra_version(), origin.operation: origin.version},
         "inputs": {
             name: [{"path": data.name(p), "sha256": sha256(p)} for p in paths]
             for name, paths in origin.inputs.items()

@@ -9,6 +9,8 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,12 @@ def check_output(name: str, data: DataRoot, output_path: str, protected: set[Pat
             "'output_path' is an input of the request, or a directory.", "Choose another name."
         )
     return target
+
+
+@lru_cache(maxsize=1)
+def nephra_version() -> str:
+    """The installed version, looked up once."""
+    return version("nephra-contract")
 
 
 def sha256(path: Path) -> str:

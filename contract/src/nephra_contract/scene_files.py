@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from nephra_contract import labels as names
 from nephra_contract.decimals import fixed_point, whole
 from nephra_contract.errors import InternalError
+from nephra_contract.results import nephra_version
 from nephra_contract.scene import Mesh, Scene
 
 #: RAS+ → axes of the file, as signs and source axes.
@@ -71,7 +71,7 @@ def _write(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def _head(kind: str) -> bytes:
-    return f"# nephra {version('nephra-contract')} {kind}: one closed surface per object\n".encode()
+    return f"# nephra {nephra_version()} {kind}: one closed surface per object\n".encode()
 
 
 def _obj(scene: Scene, mtl: str) -> Iterable[bytes]:
@@ -106,7 +106,7 @@ def _glb(scene: Scene) -> Iterable[bytes]:
     document: dict[str, Any] = {
         "asset": {
             "version": "2.0",
-            "generator": f"nephra {version('nephra-contract')}",
+            "generator": f"nephra {nephra_version()}",
             "extras": {"axes": "+x patient left, +y superior, +z anterior", "units": "m"},
         },
         "scene": 0,

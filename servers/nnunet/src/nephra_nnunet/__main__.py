@@ -10,6 +10,7 @@ import sys
 from threadpoolctl import threadpool_limits
 
 from nephra_contract.paths import DataRoot
+from nephra_contract.results import nephra_version
 from nephra_nnunet.backends import open_backend
 from nephra_nnunet.engine import open_engine
 from nephra_nnunet.reader import Reader
@@ -32,6 +33,7 @@ def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunn
     engine = open_engine(settings.bundles, backend, settings.memory)
     reader = Reader(settings.max_voxels)
     if warm_up:
+        nephra_version()
         reader.warm_up()
         engine.warm_up()
     return NnunetRunner(engine, data, reader)
