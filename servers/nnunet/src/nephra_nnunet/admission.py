@@ -160,9 +160,9 @@ def check_machine() -> None:
     Raises:
         Unavailable: this CPU has no instructions for bfloat16.
     """
-    import openvino
+    from nephra_nnunet.backends.openvino import computes_in_bfloat16
 
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not computes_in_bfloat16():
         raise Unavailable(
             "This machine's CPU does not compute in bfloat16, so that nothing can be tested.",
             "Add the bundle on a machine whose CPU does, or without --bfloat16.",

@@ -8,6 +8,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+#: What a value of a few numbers counts.
+SMALL_BYTES = 64
+
 
 @dataclass
 class ByteCache:

@@ -13,14 +13,12 @@ from nephra_contract.nifti_header import NiftiHeader
 from nephra_contract.progress import Progress
 from nephra_nnunet.alignment import check_overlap, onto
 from nephra_nnunet.body import body_midline_x_mm
-from nephra_nnunet.cache import ByteCache
+from nephra_nnunet.cache import SMALL_BYTES, ByteCache
 from nephra_nnunet.manifest import Phase
 from nephra_nnunet.memory import Scan
 from nephra_nnunet.phases import PHASE_NAMES
 from nephra_nnunet.preparation import Image
 from nephra_nnunet.reader import Reader
-
-_SMALL_BYTES = 64
 
 
 @dataclass
@@ -94,7 +92,7 @@ class Images:
         found: tuple[float | None] | None = self.cache.get(("midline", image.key))
         if found is None:
             found = (body_midline_x_mm(image.volume),)
-            self.cache.put(("midline", image.key), found, _SMALL_BYTES)
+            self.cache.put(("midline", image.key), found, SMALL_BYTES)
         return found[0]
 
     def _recall(self, path: Path) -> Image:

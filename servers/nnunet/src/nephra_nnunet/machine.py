@@ -14,7 +14,7 @@ _CGROUPS = (
 
 def limit_bytes() -> int:
     """What this process may take: its control group's limit, or the machine's memory."""
-    found = [_total_bytes()]
+    found = [total_bytes()]
     for path in _CGROUPS:
         try:
             said = path.read_text(encoding="ascii").strip()
@@ -30,9 +30,9 @@ def available_bytes() -> int:
     try:
         rows = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
-        return _total_bytes()
+        return total_bytes()
     found = next((row for row in rows if row.startswith("MemAvailable:")), None)
-    return int(found.split()[1]) * 1024 if found else _total_bytes()
+    return int(found.split()[1]) * 1024 if found else total_bytes()
 
 
 def resident_bytes() -> int:
@@ -45,5 +45,6 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _total_bytes() -> int:
+def total_bytes() -> int:
+    """Memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

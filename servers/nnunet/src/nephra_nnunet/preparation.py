@@ -17,7 +17,7 @@ from scipy import ndimage
 from nephra_contract.progress import Progress
 from nephra_contract.volume import Volume, bounding_box
 from nephra_nnunet.architecture import Triple
-from nephra_nnunet.cache import ByteCache
+from nephra_nnunet.cache import SMALL_BYTES, ByteCache
 from nephra_nnunet.normalisation import Intensity, measure
 from nephra_nnunet.orientation import AS_STORED, Axes, axes_towards
 from nephra_nnunet.plans import Normalisation, Plans, Resampling
@@ -27,7 +27,6 @@ Box = tuple[slice, slice, slice]
 
 #: Voxels of full resolution that are held as float at a time.
 SLAB_VOXELS = 4_000_000
-_SMALL_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +111,7 @@ class Preparations:
         box: Box | None = self.cache.get(key)
         if box is None:
             box = nonzero_box([axes.view(i.volume.voxels) for i in images])
-            self.cache.put(key, box, _SMALL_BYTES)
+            self.cache.put(key, box, SMALL_BYTES)
         a, b, c = axes.order
         return Frame(
             axes=axes,

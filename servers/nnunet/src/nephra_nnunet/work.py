@@ -83,11 +83,11 @@ class Work:
         images = Images({p: paths[n] for p, n in members.items()}, members, reader, cache)
         jobs = _jobs(engine, operation, request, tuple(members))
         work = cls(engine, data, operation, request, images, jobs, Preparations(cache))
+        scans = work._scans()
         needed = request_bytes(
-            [(j.bundle, [images.scan(p) for p in j.phases]) for j in jobs],
-            list(work._scans().values()),
+            [(j.bundle, [images.scan(p) for p in j.phases]) for j in jobs], list(scans.values())
         )
-        engine.memory.check(needed, work._scans())
+        engine.memory.check(needed, scans)
         return replace(work, needed_bytes=needed)
 
     def make_room(self) -> None:

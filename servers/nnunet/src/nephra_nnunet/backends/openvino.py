@@ -28,6 +28,13 @@ _MAX_POOL = 12
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
+def computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OpenVinoBackend:
     """OpenVINO on the CPU.
 
@@ -63,9 +70,7 @@ class OpenVinoBackend:
 
     def _hint(self, precision: Precision) -> str:
         """OpenVINO's word for it; float32 where the CPU would only imitate bfloat16."""
-        if precision == "bfloat16" and "BF16" not in self._core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if precision == "bfloat16" and not computes_in_bfloat16():
             logs.line("bfloat16 not on this CPU, float32 instead", logging.WARNING)
             return _HINTS["float32"]
         return _HINTS[precision]

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from nephra_nnunet.machine import total_bytes
+
 _PACKAGES = ("numpy", "scipy", "openvino", "numba", "torch", "nnunetv2", "SimpleITK")
 _ASK = """
 import importlib.metadata as m, json, sys
@@ -25,7 +27,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(total_bytes() / 2**30, 1),
         "system": platform.system() + " " + platform.release(),
         "python": platform.python_version(),
     }

@@ -7,7 +7,6 @@ models with 25 outputs and 31.2 million.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from nephra_contract.results import sha256
 from nephra_nnunet.architecture import Architecture, Triple, read_architecture
 from nephra_nnunet.backends import Weights
 from nephra_nnunet.bench.checkpoint_file import write_checkpoint
@@ -71,7 +71,7 @@ def make_bundle(folder: Path, size: Size, seed: int = 0) -> Path:
         "channels": [["A", "P", "D"]],
         # Numbers stand for themselves: labels are compared, not looked at.
         "labels": {name: number if number <= 117 else None for name, number in classes.items()},
-        "files": {f: hashlib.sha256((folder / f).read_bytes()).hexdigest() for f in files},
+        "files": {f: sha256(folder / f) for f in files},
     }
     (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))
     return folder
