@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nephra_cli.demo.overview import canonical, write_overview
+from nephra_cli.demo.overview import write_overview
 from nephra_cli.demo.surfaces import Surface
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap, Volume
@@ -34,24 +34,3 @@ def test_the_picture_is_written_and_shows_something(tmp_path: Path) -> None:
     yellow = (pixels[:, :, 0] > 0.6) & (pixels[:, :, 1] > 0.5) & (pixels[:, :, 2] < 0.3)
     assert yellow.sum() > 500
     assert [p.name for p in tmp_path.iterdir()] == ["overview.png"]
-
-
-def test_stored_axes_come_into_the_order_of_the_world() -> None:
-    """All 48 orders and directions give the same volume."""
-    import itertools
-
-    values = np.arange(np.prod(SHAPE)).reshape(SHAPE)
-    straight = Volume(values, AFFINE)
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1, -1), repeat=3):
-            voxels = np.transpose(values, order)
-            affine = AFFINE.copy()
-            affine[:3, :3] = AFFINE[:3, :3][:, list(order)]
-            for axis, sign in enumerate(signs):
-                if sign < 0:
-                    voxels = np.flip(voxels, axis)
-                    affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
-                    affine[:3, axis] *= -1
-            again = canonical(Volume(voxels, affine))
-            assert again.same_grid(straight)
-            np.testing.assert_array_equal(again.voxels, values)

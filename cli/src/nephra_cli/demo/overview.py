@@ -14,6 +14,7 @@ from nephra_cli.demo.surfaces import Surface
 from nephra_contract import labels as names
 from nephra_contract.labels import table
 from nephra_contract.merge import regrid
+from nephra_contract.orientation import canonical
 from nephra_contract.volume import LabelMap, Volume
 
 PHASE_NAMES: Mapping[str, str] = {"A": "arterial", "P": "portal venous", "D": "delayed"}
@@ -102,35 +103,6 @@ def _body_mm(volume: Volume) -> NDArray[np.float64]:
         extent[axis] = volume.affine[axis, 3] + volume.affine[axis, axis] * ends
         extent[axis] += (-_RIM_MM, _RIM_MM) if axis < 2 else (0, 0)
     return extent
-
-
-def canonical(volume: Any) -> Any:
-    """The same volume with its axes stored in the order and direction of RAS+.
-
-    Oblique grids keep their obliqueness: axes go to the world axis that they are nearest to.
-    """
-    linear = volume.affine[:3, :3]
-    order = _nearest_axes(linear)
-    affine = volume.affine.copy()
-    affine[:3, :3] = linear[:, order]
-    voxels = np.transpose(volume.voxels, order)
-    for axis in range(3):
-        if affine[axis, axis] < 0:
-            affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
-            affine[:3, axis] *= -1
-            voxels = np.flip(voxels, axis)
-    return type(volume)(voxels, affine)
-
-
-def _nearest_axes(linear: NDArray[np.float64]) -> list[int]:
-    """For each world axis the stored axis that runs along it."""
-    weight = np.abs(linear / np.linalg.norm(linear, axis=0))
-    order = [-1, -1, -1]
-    for _ in range(3):
-        world, stored = np.unravel_index(int(weight.argmax()), weight.shape)
-        order[int(world)] = int(stored)
-        weight[world, :] = weight[:, stored] = -1
-    return order
 
 
 def _centre_mm(mask: LabelMap) -> NDArray[np.float64]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_contract.volume import LabelMap
 from nephra_smoothing.slices import between_slices
 
 #: Share of the local mean occupancy at which the surface lies. By it a flat face of the mask
@@ -49,24 +47,6 @@ class Occupancy:
     def spacing_mm(self) -> NDArray[np.float64]:
         """(3,) distances between neighbouring cells."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
-
-
-def canonical(labels: LabelMap) -> LabelMap:
-    """A view whose axes run as close as they can to right, front, head.
-
-    One structure then gives one surface, in whatever order a file stores its axes.
-    """
-    directions = np.abs(labels.affine[:3, :3] / np.asarray(labels.spacing_mm))
-    order = max(permutations(range(3)), key=lambda o: sum(directions[a, o[a]] for a in range(3)))
-    linear = labels.affine[:3, list(order)]
-    backward = [bool(linear[a, a] < 0) for a in range(3)]
-    steps = tuple(slice(None, None, -1 if b else 1) for b in backward)
-    last = np.array([labels.shape[o] - 1 if b else 0 for o, b in zip(order, backward, strict=True)])
-    affine = np.eye(4)
-    affine[:3, :3] = linear * np.where(backward, -1.0, 1.0)
-    affine[:3, 3] = labels.affine[:3, 3] + linear @ last
-    # Products with permutations differ in their last bits; a surface must not.
-    return LabelMap(labels.voxels.transpose(order)[steps], np.round(affine, 9) + 0.0)
 
 
 def occupancy(

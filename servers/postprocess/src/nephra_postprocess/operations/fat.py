@@ -12,11 +12,11 @@ from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.merge import regrid
 from nephra_contract.operation import Input, Operation, Outcome, Parameters
+from nephra_contract.orientation import canonical, stored_copy
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides, midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
 from nephra_postprocess import perirenal, region
-from nephra_postprocess.orientation import canonical, canonical_volume, stored_copy
 
 FAT_HU = (-190.0, -30.0)
 
@@ -59,7 +59,7 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
     box = region.box_of(patient, (*names.KIDNEYS, *lesions), margins.largest_mm + 4)
     assert box is not None
     crop, midline_mm = _sided(region.compact(patient, box), patient)
-    fatty = None if image is None else _fat_density(canonical_volume(image), crop)
+    fatty = None if image is None else _fat_density(canonical(image), crop)
     progress.advance(0.2, "drawing the perirenal space")
     added, view = stored_copy(labels)
     coarse = perirenal.Coarse.of(crop, parameters.grid_mm)

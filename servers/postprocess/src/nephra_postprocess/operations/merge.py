@@ -13,9 +13,9 @@ from nephra_contract import labels as names
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.merge import merge, regrid
 from nephra_contract.operation import Input, Operation, Parameters
+from nephra_contract.orientation import Orientation, canonical
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.orientation import Orientation, canonical
 from nephra_postprocess.structures import numbers_of
 
 EVERYTHING = "*"

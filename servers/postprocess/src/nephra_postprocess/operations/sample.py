@@ -9,11 +9,11 @@ from pydantic import Field
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome, Parameters
+from nephra_contract.orientation import canonical, stored_copy
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import template as templates
-from nephra_postprocess.orientation import canonical, stored_copy
 from nephra_postprocess.region import present
 
 

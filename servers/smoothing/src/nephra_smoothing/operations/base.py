@@ -12,10 +12,10 @@ from pydantic import Field
 from nephra_contract import labels as names
 from nephra_contract.errors import RequestInvalid, StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome, Parameters
+from nephra_contract.orientation import canonical
 from nephra_contract.progress import Progress
 from nephra_contract.scene import Mesh, Scene, WorldSpace
 from nephra_contract.volume import LabelMap, bounding_box
-from nephra_smoothing.field import canonical
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.structure import Made, Structure, Wish, surface_of
 

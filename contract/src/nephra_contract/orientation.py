@@ -8,12 +8,15 @@ give bit-identical views, hence identical results.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import permutations
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract.volume import LabelMap, Volume
+
+V = TypeVar("V", bound=Volume)
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,17 @@ class Orientation:
     @classmethod
     def of(cls, volume: Volume) -> Self:
         """The orientation of a grid: each stored axis goes to the patient axis it is nearest."""
-        directions = volume.affine[:3, :3] / np.asarray(volume.spacing_mm)
-        left = np.abs(directions)
-        order, flipped = [0, 0, 0], [False, False, False]
-        for _ in range(3):
-            patient, stored = divmod(int(np.argmax(left)), 3)
-            order[patient] = stored
-            flipped[patient] = bool(directions[patient, stored] < 0)
-            left[patient, :] = -1.0
-            left[:, stored] = -1.0
-        return cls((order[0], order[1], order[2]), (flipped[0], flipped[1], flipped[2]))
+        directions = np.round(volume.affine[:3, :3] / np.asarray(volume.spacing_mm), 9)
+
+        def nearness(order: tuple[int, ...]) -> tuple[float, ...]:
+            turned = directions[:, order]
+            turned = turned * np.where(np.diagonal(turned) < 0, -1.0, 1.0)
+            # Of equals, at 45 degrees, the directions themselves decide, not how they are stored.
+            return round(float(np.trace(turned)), 6), *turned.ravel().tolist()
+
+        a, b, c = max(permutations(range(3)), key=nearness)
+        x, y, z = (bool(directions[p, s] < 0) for p, s in enumerate((a, b, c)))
+        return cls((a, b, c), (x, y, z))
 
     def view(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """The same memory, (I, J, K) as stored → (X, Y, Z) along right, front, head."""
@@ -60,22 +64,16 @@ class Orientation:
             affine[:3, patient] = -step if flipped else step
             if flipped:
                 origin = origin + step * (volume.shape[stored] - 1)
-        affine[:3, 3] = np.round(origin, 6)
+        affine[:3, 3] = np.round(origin, 6) + 0.0
         # The directions, too, may come from products with permutations: -0.0 and last bits.
         affine[:3, :3] = np.round(affine[:3, :3], 12) + 0.0
         return affine
 
 
-def canonical(labels: LabelMap) -> LabelMap:
-    """A view of a label map with axes along right, front, head; shares its memory."""
-    orientation = Orientation.of(labels)
-    return LabelMap(orientation.view(labels.voxels), orientation.affine(labels))
-
-
-def canonical_volume(volume: Volume) -> Volume:
-    """As `canonical`, for any volume."""
+def canonical(volume: V) -> V:
+    """A view of a volume with axes along right, front, head; shares its memory."""
     orientation = Orientation.of(volume)
-    return Volume(orientation.view(volume.voxels), orientation.affine(volume))
+    return type(volume)(orientation.view(volume.voxels), orientation.affine(volume))
 
 
 def stored_copy(labels: LabelMap) -> tuple[LabelMap, NDArray[Any]]:
