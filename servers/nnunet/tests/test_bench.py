@@ -14,14 +14,15 @@ from nephra_contract.errors import BundleInvalid, Unavailable
 from nephra_nnunet.bench.agreement import agree
 from nephra_nnunet.bench.command import main
 from nephra_nnunet.bench.interpreters import lend, stock_python
-from nephra_nnunet.bench.machine import describe_machine, own_versions, versions_of
+from nephra_nnunet.bench.libraries import own_versions, versions_of
 from nephra_nnunet.bench.models import open_model
 from nephra_nnunet.bench.random_bundles import Size, make_bundle
 from nephra_nnunet.bench.runs import Runs
-from nephra_nnunet.bench.stages import Stages, cpu_seconds
+from nephra_nnunet.bench.stages import Stages
 from nephra_nnunet.bench.table import write_table
 from nephra_nnunet.bench.trial import Trial, run
 from nephra_nnunet.bundle import load_bundle
+from nephra_serving.cost import cpu_seconds, describe_machine
 
 MakeBundle = Callable[..., Path]
 

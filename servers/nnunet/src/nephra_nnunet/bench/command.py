@@ -20,11 +20,12 @@ from nephra_contract.messages import Problem
 from nephra_contract.nifti_header import read_header
 from nephra_nnunet.bench.agreement import agree
 from nephra_nnunet.bench.interpreters import stock_python
-from nephra_nnunet.bench.machine import describe_machine, own_versions, versions_of
+from nephra_nnunet.bench.libraries import own_versions, versions_of
 from nephra_nnunet.bench.models import open_model
 from nephra_nnunet.bench.random_bundles import SIZES
 from nephra_nnunet.bench.runs import FLOAT32, NEPHRA, STOCK, Runs, Wish, carry_out, whole
 from nephra_nnunet.bench.table import write_growth, write_table
+from nephra_serving.cost import describe_machine
 
 _FIRST_SIZE = next(iter(SIZES))
 

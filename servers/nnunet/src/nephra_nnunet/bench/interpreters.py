@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import nephra_nnunet
+import nephra_serving
 from nephra_contract.errors import Unavailable
-from nephra_nnunet.bench.machine import versions_of
+from nephra_nnunet.bench.libraries import versions_of
 
 
 def stock_python(named: Path | None) -> Path:
@@ -37,7 +38,8 @@ def stock_python(named: Path | None) -> Path:
 
 
 def lend(folder: Path) -> dict[str, str]:
-    """Environment with which another Python finds this package, and nothing else of this one."""
+    """Environment with which another Python finds the benchmark, and nothing else of this one."""
     folder.mkdir()
-    (folder / "nephra_nnunet").symlink_to(Path(nephra_nnunet.__file__).parent)
+    for package in (nephra_nnunet, nephra_serving):
+        (folder / package.__name__).symlink_to(package.__path__[0])
     return {"PYTHONPATH": str(folder)}

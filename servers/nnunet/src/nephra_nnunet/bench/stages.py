@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-_STATUS = Path("/proc/self/status")
-_CLEAR_REFS = Path("/proc/self/clear_refs")
-#: Written to `clear_refs`, it forgets the peak of resident memory (man 5 proc).
-_FORGET_PEAK = "5"
+from nephra_serving.cost import cpu_seconds, forget_peak, peak_mib
 
 
 @dataclass
@@ -95,29 +91,4 @@ class Stages:
         """Begin to look for a peak anew; False where the system does not let us."""
         # The peak of the whole process would be forgotten too.
         self._highest_mib = max(self._highest_mib, peak_mib() or 0.0)
-        try:
-            _CLEAR_REFS.write_text(_FORGET_PEAK, encoding="ascii")
-        except OSError:
-            return False
-        return True
-
-
-def cpu_seconds() -> float:
-    """User and system seconds of this process, all its threads, and its finished children."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
-def peak_mib() -> float | None:
-    """The largest resident memory of this process since its peak was forgotten, in MiB."""
-    return read_mib(_STATUS, "VmHWM")
-
-
-def read_mib(status: Path, member: str) -> float | None:
-    """A member of a process's status in MiB; None where there is none."""
-    try:
-        lines = status.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith(f"{member}:")]
-    return int(found[0]) / 1024 if found else None
+        return forget_peak()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nephra_contract.errors import Unavailable
-from nephra_nnunet.bench.stages import read_mib
+from nephra_serving.cost import read_mib
 
 Outcome = Literal["done", "killed"]
 
