@@ -11,7 +11,8 @@ import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,7 +112,10 @@ def measured(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Cost]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_call, args=(sender, function, arguments))
-    child.start()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of threads that do not live on in a fork; the child needs none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
     sender.close()
     try:
         found, cost = receiver.recv()
@@ -125,7 +129,7 @@ def measured(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Cost]:
 def main(
     service: str, topics: Mapping[str, Topic], packages: Sequence[str], argv: Sequence[str]
 ) -> int:
-    """Run a service's benchmark: print its table, write its JSON.
+    """Run a service's benchmark: print each figure as it is found, write all as JSON.
 
     Args:
         service: its name.
@@ -138,8 +142,11 @@ def main(
     figures: list[Figure] = []
     for name in asked.topic or topics:
         for figure in topics[name](cases):
+            if not figures or figures[-1].topic != figure.topic:
+                sys.stdout.write(figure.topic + "\n")
+            sys.stdout.write(line(figure) + "\n")
+            sys.stdout.flush()
             figures.append(figure)
-            sys.stderr.write(line(figure) + "\n")
     report = {
         "machine": describe_machine(),
         "versions": versions(packages),
@@ -147,13 +154,7 @@ def main(
     }
     if asked.json is not None:
         asked.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(table(figures))
     return 0
-
-
-def table(figures: Iterable[Figure]) -> str:
-    """All figures as text, topic by topic."""
-    return "".join(_lines(figures))
 
 
 def line(figure: Figure) -> str:
@@ -166,20 +167,6 @@ def line(figure: Figure) -> str:
     said = f"  {figure.name:<46} {value:>9} {figure.unit:<8} {goal:<9} {verdict:<6}"
     more = [f"n={figure.count}"] if figure.count > 1 else []
     return f"{said} {', '.join([*more, *([figure.note] if figure.note else [])])}".rstrip()
-
-
-def from_report(report: Mapping[str, Any]) -> list[Figure]:
-    """The figures of a JSON report."""
-    return [Figure(**{k: v for k, v in f.items() if k != "met"}) for f in report["figures"]]
-
-
-def _lines(figures: Iterable[Figure]) -> Iterator[str]:
-    last = None
-    for figure in figures:
-        if figure.topic != last:
-            yield f"{figure.topic}\n"
-            last = figure.topic
-        yield line(figure) + "\n"
 
 
 def _call(sender: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

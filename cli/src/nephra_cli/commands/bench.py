@@ -1,4 +1,4 @@
-"""`nephra bench`: hands over to the nnU-Net predictor's own benchmark, on a phantom's image."""
+"""`nephra bench`: hands over to the predictors' own benchmarks, on phantoms."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from nephra_cli.commands.geometry import geometry
 from nephra_contract.errors import RequestInvalid, Unavailable
 from nephra_contract.nifti import write_image
 from nephra_contract.volume import Volume
@@ -27,6 +28,9 @@ bench = typer.Typer(no_args_is_help=True, help="Measure nephra beside what it re
 @bench.callback()
 def _group() -> None:
     """Measure nephra beside what it replaces."""
+
+
+bench.command("geometry")(geometry)
 
 
 @bench.command("nnunet", context_settings=PASS_ON)
