@@ -1,0 +1,1 @@
+"""`python -m nephra_postprocess bench`: how well tubes are rejoined, fat drawn, anatomy carried."""

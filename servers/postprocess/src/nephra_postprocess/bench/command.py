@@ -1,0 +1,19 @@
+"""The benchmark's topics, and its command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nephra_postprocess.bench.anatomy import fat, sample_
+from nephra_postprocess.bench.reconnection import reconnection
+from nephra_serving.figures import Topic
+from nephra_serving.figures import main as measure
+
+_PACKAGES = ("nephra-postprocess", "numpy", "scipy", "networkx", "connected-components-3d", "edt")
+
+TOPICS: Mapping[str, Topic] = {"reconnection": reconnection, "fat": fat, "sample": sample_}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmark on the arguments behind `bench`."""
+    return measure("postprocess", TOPICS, _PACKAGES, arguments)
