@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nephra_contract import labels as names
-from nephra_contract.errors import StructureMissing
-from nephra_contract.nifti import read_labels
+from nephra_contract.errors import GeometryRefused, StructureMissing
+from nephra_contract.nifti import read_image, read_labels
 from nephra_contract.operation import Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
@@ -26,6 +27,22 @@ class TestFat(OperationTests):
     empty_error = StructureMissing
     # A step of 2 mm says nothing more of grids of 3 mm.
     parameters = {"grid_mm": 4.0}  # noqa: RUF012
+
+
+class TestFatWithCt(OperationTests):
+    """The same promises with a CT on a grid of its own."""
+
+    operation = OPERATION
+    adds = (names.PERIRENAL_FAT,)
+    empty_error = StructureMissing
+    parameters = {"grid_mm": 4.0}  # noqa: RUF012
+
+    def inputs(self) -> list[Any]:
+        """A whole anatomy, and a CT whose fat lies in waves."""
+        affine = anatomy().affine @ np.diag([0.9, 1.1, 1.2, 1.0])
+        where = np.stack(np.meshgrid(*[np.arange(n) for n in (76, 38, 46)], indexing="ij"))
+        hu = np.where(np.sin(where.sum(axis=0) / 5) > -0.6, -100, 40)
+        return [anatomy(), Volume(hu.astype(np.int16), affine)]
 
 
 def _ball(radius_mm: float = 20.0) -> LabelMap:
@@ -103,6 +120,127 @@ def test_fat_beyond_another_organ_is_not_perirenal() -> None:
     voxels[:, 42:44, :] = names.numbers()["liver"]
     outcome = _added(mask.like(voxels))
     assert not (outcome.value.voxels[:, 44:, :] == names.PERIRENAL_FAT).any()
+
+
+def test_walls_that_masks_do_not_name_stay_free() -> None:
+    """Between fat and the back muscles lies the quadratus lumborum, between fat and ribs muscle."""
+    for number, clear_mm in ((names.numbers()["autochthon_right"], 9), (names.RIBS, 5)):
+        mask = _ball()
+        voxels = mask.voxels.copy()
+        voxels[:, 16:18, :] = number
+        fat = _added(mask.like(voxels)).value.voxels == names.PERIRENAL_FAT
+        nearest = int(np.flatnonzero(fat.any(axis=(0, 2)))[0])
+        assert 2.0 * (nearest - 17) == pytest.approx(clear_mm + 1, abs=1.5)
+
+
+def test_the_renal_sinus_is_no_perirenal_fat() -> None:
+    """Vessels and the renal pelvis run in it."""
+    mask = _ball(24.0)
+    voxels = mask.voxels.copy()
+    voxels[18:32, 27:34, 24:37] = 0
+    bay = _added(mask.like(voxels)).value.voxels[23:31, 28:33, 26:35]
+    assert not (bay == names.PERIRENAL_FAT).any()
+
+
+def test_fat_lies_in_the_groove_beside_a_tumour() -> None:
+    """A tumour that stands out makes no sinus."""
+    mask = _ball()
+    voxels = mask.voxels.copy()
+    grid = np.stack(np.meshgrid(*[np.arange(-60.0, 61.0, 2.0)] * 3, indexing="ij"), axis=-1)
+    lump = ((grid - (30.0, 0.0, 0.0)) ** 2).sum(axis=-1) <= 16**2
+    voxels[lump & (voxels == 0)] = names.TUMOR
+    assert _added(mask.like(voxels)).value.voxels[39, 30, 39] == names.PERIRENAL_FAT
+
+
+def test_fat_that_is_there_stays_and_counts_as_none_of_what_is_added() -> None:
+    """A mask may bring fat of its own."""
+    mask = _ball()
+    voxels = mask.voxels.copy()
+    voxels[2:8, 2:8, 2:8] = names.PERIRENAL_FAT
+    outcome, plain = _added(mask.like(voxels)), _added(mask)
+    assert (outcome.value.voxels[2:8, 2:8, 2:8] == names.PERIRENAL_FAT).all()
+    assert outcome.report["added_ml"] == plain.report["added_ml"]
+
+
+def test_with_a_ct_fat_reaches_farther_but_hangs_together() -> None:
+    """The CT decides; what lies behind a wall of muscle is another space."""
+    mask = _ball()
+    hu = np.full(mask.shape, -100, np.int16)
+    hu[:, 12:14, :] = 50
+    where = _added(mask, Volume(hu, mask.affine)).value.voxels == names.PERIRENAL_FAT
+    behind_mm = -2.0 * float(np.flatnonzero(where.any(axis=(0, 2)))[0]) + 60
+    assert behind_mm == pytest.approx(32.0, abs=0.1)
+    assert behind_mm > 20 + Fat().posterior_mm - 2
+
+
+def test_a_ct_of_somewhere_else_is_refused() -> None:
+    """Its fat would be nobody's."""
+    far = np.diag([4.0, 4.0, 4.0, 1.0])
+    far[:3, 3] = 4000.0
+    with pytest.raises(GeometryRefused) as refusal:
+        _added(_ball(), Volume(np.full((20, 20, 20), -100, np.int16), far))
+    assert refusal.value.code == "image_elsewhere"
+
+
+def test_a_ct_of_half_the_kidney_says_so() -> None:
+    """Fat is added where the CT is, and a warning says how much that is."""
+    mask = _ball()
+    half = Volume(np.full((61, 61, 31), -100, np.int16), mask.affine)
+    outcome = _added(mask, half)
+    assert "54%" in outcome.warnings[0]
+    assert not (outcome.value.voxels[:, :, 32:] == names.PERIRENAL_FAT).any()
+
+
+def test_kidneys_without_sides_get_their_own_fat_each() -> None:
+    """`kidney` alone is parted by where it lies."""
+    whole = anatomy()
+    voxels = np.where(whole.mask((2, 3)), names.KIDNEY, 0).astype(np.uint8)
+    outcome = _added(whole.like(voxels))
+    assert set(outcome.report["added_ml"]) == {"right", "left"}
+    assert outcome.value.counts[names.KIDNEY] == (voxels > 0).sum()
+
+
+def test_odd_grids_are_served() -> None:
+    """One slice, one voxel, a kidney that fills the grid: an answer each, never a crash."""
+    affine = np.diag([0.8, 0.8, 5.0, 1.0])
+    slice_ = np.zeros((512, 651, 1), np.uint8)
+    slice_[100:180, 300:360] = names.KIDNEY_RIGHT
+    outcome = _added(LabelMap(slice_, affine))
+    assert outcome.report["added_ml"]["right"] > 5
+    dot = np.zeros((9, 9, 9), np.uint8)
+    dot[4, 4, 4] = names.KIDNEY_LEFT
+    assert _added(LabelMap(dot, np.eye(4))).report["added_ml"]["left"] > 0
+    full = np.full((9, 9, 9), names.KIDNEY_LEFT, np.uint8)
+    assert _added(LabelMap(full, np.eye(4))).report["added_ml"] == {"left": 0.0}
+
+
+def test_a_sheared_grid_gives_the_fat_of_an_upright_one() -> None:
+    """Volumes agree as far as voxels of 2 mm can tell."""
+    shear = np.eye(4)
+    shear[0, 2] = 0.3
+    upright = _ball()
+    grid = np.stack(np.meshgrid(*[np.arange(61)] * 3, indexing="ij"), axis=-1)
+    world = grid @ (shear @ upright.affine)[:3, :3].T + (shear @ upright.affine)[:3, 3]
+    voxels = np.where((world**2).sum(axis=-1) <= 20.0**2, names.KIDNEY_RIGHT, 0)
+    sheared = LabelMap(voxels.astype(np.uint8), shear @ upright.affine)
+    there, here = _added(sheared), _added(upright)
+    assert there.report["added_ml"]["right"] == pytest.approx(
+        here.report["added_ml"]["right"], rel=0.08
+    )
+
+
+@pytest.mark.real_data
+def test_most_of_what_is_drawn_blindly_is_fat_in_a_real_ct(real_data: Path) -> None:
+    """A real CT with a mask of all organs, not looked at: what is drawn is fat by its HU."""
+    folder = real_data / "ct"
+    mask = read_labels(folder / "ts_example_ct_sm_seg_v2.nii.gz", "totalseg_v2")
+    hu = read_image(folder / "ts_example_ct_sm.nii.gz").voxels
+    drawn = _added(mask).value.voxels == names.PERIRENAL_FAT
+    middle = mask.to_world(np.argwhere(mask.mask((2, 3))))[:, 0].mean()
+    x_mm = mask.to_world(np.argwhere(drawn))[:, 0]
+    fat = (hu[drawn] >= -190) & (hu[drawn] <= -30)
+    assert fat[x_mm > middle].mean() >= 0.72
+    assert fat[x_mm < middle].mean() >= 0.88
 
 
 @pytest.mark.real_data

@@ -3,13 +3,16 @@
 The space is wide behind and below the kidney and thin in front of it (Meyers' dynamic
 radiology of the abdomen; Thornton et al. 2018 measure it on CT). It is drawn as the Minkowski
 sum of the kidney and an ellipsoid that sits off centre: one anisotropic distance transform on a
-coarse grid in patient axes.
+coarse grid in patient axes. It ends at other organs, and before the muscle that lies on bones,
+lungs and back muscles and that masks seldom name. The renal sinus, where vessels and the renal
+pelvis run, is no part of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Self
 
 import cc3d
@@ -20,11 +23,26 @@ from scipy import ndimage
 
 from nephra_contract import labels as names
 from nephra_contract.merge import regrid
-from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess.region import local_frame
+from nephra_contract.sides import assign_sides
+from nephra_contract.volume import LabelMap, Volume, bounding_box
+from nephra_postprocess.region import Box, local_frame
 
 SIDES: Mapping[str, int] = {"right": names.KIDNEY_RIGHT, "left": names.KIDNEY_LEFT}
 LESIONS = (names.TUMOR, *names.CYSTS)
+#: Half the width of the mouth of the renal sinus.
+_SINUS_MM = 12.0
+#: Voxels that are looked at at once.
+_SLAB_VOXELS = 1 << 20
+#: What lies unnamed on a structure, and how thick it is: diaphragm and the muscles between the
+#: ribs; crura; quadratus lumborum on the back muscles; fascia; the abdominal wall under the skin.
+_CLEARANCES_MM: tuple[tuple[float, tuple[int, ...]], ...] = (
+    # lungs, vertebrae, ribs
+    (5.0, (*range(10, 15), *range(25, 51), *range(92, 116), names.SPINE, names.RIBS)),
+    # autochthonous muscles
+    (9.0, (86, 87, names.SUBCUTANEOUS_FAT)),
+    # iliopsoas
+    (3.0, (88, 89)),
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,10 @@ class Margins:
     def largest_mm(self) -> float:
         """The farthest reach."""
         return float(max(vars(self).values()))
+
+    def times(self, factor: float) -> Self:
+        """All reaches multiplied."""
+        return type(self)(**{k: v * factor for k, v in vars(self).items()})
 
     def around(self, side: str) -> NDArray[np.float64]:
         """(3, 2) reach towards lower and higher world x, y, z, in mm."""
@@ -101,50 +123,181 @@ class Coarse:
         voxels = regrid(LabelMap(crop.voxels, frame), empty).voxels
         return cls(voxels, np.linalg.inv(grid), step_mm)
 
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4) indices → mm in the crop's local frame."""
+        return np.asarray(np.linalg.inv(self.to_grid), dtype=np.float64)
 
-def perirenal_space(
-    coarse: Coarse, side: str, margins: Margins, midline_mm: float | None
-) -> Space | None:
-    """The space around one kidney, its tumour and its cysts.
+    def grid(self, crop: LabelMap) -> Volume:
+        """The grid in the patient, RAS+ mm; without values."""
+        affine = self.affine.copy()
+        affine[:3, 3] += crop.affine[:3, 3]
+        return Volume(np.broadcast_to(np.zeros(1, np.uint8), self.voxels.shape), affine)
+
+    def sided(self, midline: Callable[[], float]) -> Self:
+        """With a side for every kidney.
+
+        Args:
+            midline: finds local x of the patient's midline, if a kidney has no side yet.
+        """
+        if not self.within((names.KIDNEY,)).any():
+            return self
+        labels = LabelMap(self.voxels, self.affine)
+        return replace(self, voxels=assign_sides(labels, midline()).voxels)
+
+    def between_mm(self) -> float | None:
+        """Local x half way between the kidneys; None where one side is there only."""
+        counts = [(self.voxels == n).sum(axis=(1, 2)) for n in SIDES.values()]
+        if not all(c.any() for c in counts):
+            return None
+        x = np.arange(self.voxels.shape[0])
+        middle = sum(float((c * x).sum() / c.sum()) for c in counts) / 2
+        return float(self.affine[0, 3] + self.step_mm * middle)
+
+    def within(self, labels: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(X, Y, Z) where any of some labels is."""
+        table = np.zeros(256, dtype=bool)
+        table[list(labels)] = True
+        return np.asarray(table[self.voxels])
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is the same for both sides.
 
     Args:
         coarse: kidneys with sides, and room for the margins around.
+        solid: (X, Y, Z) where other structures are.
+        closed: (X, Y, Z) where no structure is, but no perirenal fat either.
+        fatty: (X, Y, Z) where a CT has the density of fat; None without a CT.
+        midline_mm: x in the crop's local frame that no space crosses; None where one side
+            is there only.
+    """
+
+    coarse: Coarse
+    solid: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    fatty: NDArray[np.bool_] | None
+    midline_mm: float | None
+
+    @classmethod
+    def of(cls, coarse: Coarse, fatty: NDArray[np.bool_] | None) -> Self:
+        """The structures around the kidneys and what lies on them, and the renal sinuses."""
+        grid_mm = (coarse.step_mm,) * 3
+        organs = coarse.within((*SIDES.values(), *LESIONS))
+        # Of the kidneys alone: the groove beside a tumour is no sinus, fat lies in it.
+        closed = _closing(coarse.within(tuple(SIDES.values())), coarse.step_mm) & ~organs
+        # The CT itself shows where muscle is.
+        for thick_mm, labels in _CLEARANCES_MM if fatty is None else ():
+            wall = coarse.within(labels)
+            if wall.any():
+                closed |= edt.edt(~wall, anisotropy=grid_mm) <= thick_mm
+        solid = (coarse.voxels != 0) & (coarse.voxels != names.PERIRENAL_FAT) & ~organs
+        return cls(coarse, solid, closed & ~solid, fatty, coarse.between_mm())
+
+
+def perirenal_space(around: Surroundings, side: str, margins: Margins) -> Space | None:
+    """The space around one kidney, its tumour and its cysts.
+
+    Args:
+        around: kidneys with sides, and what bounds the space.
         side: `right` or `left`.
         margins: its reach.
-        midline_mm: x in the crop's local frame that the space does not cross.
 
     Returns:
         The space, or None if there is no kidney on that side.
     """
-    voxels, grid_mm = coarse.voxels, coarse.step_mm
-    kidney = voxels == SIDES[side]
+    coarse = around.coarse
+    kidney = coarse.voxels == SIDES[side]
     if not kidney.any():
         return None
-    seeds = kidney | _own_lesions(voxels, kidney, side)
-    reach = margins.around(side)
-    half = reach.sum(axis=1) / 2
-    offset = np.rint((reach[:, 1] - reach[:, 0]) / 2 / grid_mm).astype(int)
-    distance = edt.edt(~_moved(seeds, offset), anisotropy=tuple(grid_mm / half))
-    depth = np.asarray(1.0 - distance, dtype=np.float32)
-    if midline_mm is not None:
-        x_mm = np.arange(depth.shape[0]) * grid_mm + np.linalg.inv(coarse.to_grid)[0, 3]
-        depth[(x_mm < midline_mm) if side == "right" else (x_mm > midline_mm)] = -1.0
-    solid = (voxels != 0) & (voxels != names.PERIRENAL_FAT) & ~seeds
-    open_space = (depth > 0) & ~solid
-    depth[~_reached(open_space, seeds)] = -1.0
+    seeds = kidney | _own_lesions(coarse.voxels, kidney, side)
+    depth = _depth(seeds, margins.around(side), coarse.step_mm)
+    if around.midline_mm is not None:
+        x_mm = np.arange(depth.shape[0]) * coarse.step_mm + coarse.affine[0, 3]
+        beyond = x_mm < around.midline_mm if side == "right" else x_mm > around.midline_mm
+        depth[beyond] = -1.0
+    depth[around.closed] = -1.0
+    empty = (depth > 0) & ~around.solid
+    fatty = around.fatty
+    own = _reached(empty, seeds) if fatty is None else _hanging(empty & fatty, seeds)
+    # Half a cell before other structures it is 0: the fascia lies between them and the fat.
+    depth[~(own | seeds)] = -1.0
     return Space(depth, coarse.to_grid)
 
 
-def fill(space: Space, crop: LabelMap) -> NDArray[np.bool_]:
-    """Where a space is on the crop's own grid; (X, Y, Z) bool."""
+def fill(space: Space, crop: LabelMap) -> Iterator[tuple[Box, NDArray[np.bool_]]]:
+    """Where a space is on the crop's own grid: slabs of it, and (X, Y, Z) bool in each."""
     matrix = space.to_grid @ local_frame(crop)
+    box = _box_of(space, matrix, crop.shape)
     linear: NDArray[np.float64] = matrix[:3, :3]
+    turned: NDArray[np.float64] = linear
     if np.count_nonzero(linear - np.diag(np.diagonal(linear))) == 0:
-        linear = np.diagonal(linear)  # scipy is several times faster along the axes
-    depth = ndimage.affine_transform(
-        space.depth, linear, matrix[:3, 3], crop.shape, np.float32, order=1, cval=-1.0
-    )
-    return np.asarray(depth > 0)
+        turned = np.diagonal(linear)  # scipy is several times faster along the axes
+    sizes = [s.stop - s.start for s in box]
+    thick = max(1, _SLAB_VOXELS // max(sizes[0] * sizes[1], 1))
+    for start in range(box[2].start, box[2].stop, thick):
+        slab = (box[0], box[1], slice(start, min(start + thick, box[2].stop)))
+        first = np.array([s.start for s in slab])
+        depth = ndimage.affine_transform(
+            space.depth, turned, matrix[:3, 3] + linear @ first,
+            tuple(s.stop - s.start for s in slab), np.float32, order=1, cval=-1.0,
+        )  # fmt: skip
+        yield slab, depth > 0
+
+
+def _box_of(space: Space, matrix: NDArray[np.float64], shape: tuple[int, int, int]) -> Box:
+    """The part of a crop that a space may reach into.
+
+    Args:
+        space: on its coarse grid.
+        matrix: (4, 4) indices of the crop → of the space's grid.
+        shape: of the crop.
+    """
+    found = bounding_box(space.depth > 0, 1)
+    if found is None:
+        return slice(0, 0), slice(0, 0), slice(0, 0)
+    ends = np.array(list(product(*((s.start, s.stop) for s in found))), dtype=np.float64)
+    back = np.linalg.inv(matrix)
+    there = ends @ back[:3, :3].T + back[:3, 3]
+    low = np.clip(np.floor(there.min(axis=0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(there.max(axis=0)) + 1, 0, shape).astype(int)
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _depth(
+    seeds: NDArray[np.bool_], reach_mm: NDArray[np.float64], step_mm: float
+) -> NDArray[np.float32]:
+    """How deep each cell lies within the reach of the seeds, in parts of the reach."""
+    half = reach_mm.sum(axis=1) / 2
+    offset = np.rint((reach_mm[:, 1] - reach_mm[:, 0]) / 2 / step_mm).astype(int)
+    # Seeds that move beyond the grid's end are there all the same.
+    room = [(max(-o, 0), max(o, 0)) for o in offset.tolist()]
+    moved = np.zeros([n + a + b for n, (a, b) in zip(seeds.shape, room, strict=True)], dtype=bool)
+    into = tuple(slice(b, b + n) for n, (_, b) in zip(seeds.shape, room, strict=True))
+    back = tuple(slice(a, a + n) for n, (a, _) in zip(seeds.shape, room, strict=True))
+    moved[into] = seeds
+    distance = edt.edt(~moved, anisotropy=tuple(step_mm / half))[back]
+    return np.asarray(1.0 - distance, dtype=np.float32)
+
+
+def _closing(mask: NDArray[np.bool_], step_mm: float) -> NDArray[np.bool_]:
+    """A mask with its bays and holes, up to twice `_SINUS_MM` wide, filled."""
+    grid_mm = (step_mm,) * 3
+    pad = int(np.ceil(_SINUS_MM / step_mm)) + 1
+    grown = edt.edt(~np.pad(mask, pad), anisotropy=grid_mm) <= _SINUS_MM
+    shrunk = edt.edt(grown, anisotropy=grid_mm) > _SINUS_MM
+    return np.asarray(shrunk[pad:-pad, pad:-pad, pad:-pad] | mask)
+
+
+def _hanging(fatty: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The fat that hangs together with a kidney by more than a thread.
+
+    Threads of fat lead through the abdominal wall and along vessels into other spaces.
+    """
+    core = ndimage.binary_erosion(fatty | seeds, border_value=1)
+    core = _reached(core, seeds) | seeds
+    return np.asarray(ndimage.binary_dilation(core, iterations=2) & fatty)
 
 
 def _own_lesions(
@@ -156,17 +309,6 @@ def _own_lesions(
     if not lesions.any() or not other.any():
         return np.asarray(lesions)
     return np.asarray(lesions & (edt.edt(~kidney) <= edt.edt(~other)))
-
-
-def _moved(mask: NDArray[np.bool_], offset: NDArray[np.int_]) -> NDArray[np.bool_]:
-    """A mask moved by whole cells; what leaves the grid is gone."""
-    moved = np.zeros_like(mask)
-    into = tuple(slice(max(o, 0), n + min(o, 0)) for o, n in zip(offset, mask.shape, strict=True))
-    out_of = tuple(
-        slice(max(-o, 0), n + min(-o, 0)) for o, n in zip(offset, mask.shape, strict=True)
-    )
-    moved[into] = mask[out_of]
-    return moved
 
 
 def _reached(space: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:

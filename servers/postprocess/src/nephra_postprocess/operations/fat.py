@@ -9,23 +9,26 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from nephra_contract import labels as names
-from nephra_contract.errors import StructureMissing
-from nephra_contract.merge import regrid
+from nephra_contract.errors import GeometryRefused, StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome, Parameters
-from nephra_contract.orientation import canonical, stored_copy
+from nephra_contract.orientation import canonical
 from nephra_contract.progress import Progress
-from nephra_contract.sides import assign_sides, midline_x_mm
+from nephra_contract.sides import midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess import perirenal, region
+from nephra_postprocess import density, perirenal, region
 
-FAT_HU = (-190.0, -30.0)
+#: Distance of the voxels that the midline is sought on.
+_MIDLINE_MM = 3.0
+_ESTIMATED = ("No CT was given: the perirenal fat is estimated from the kidneys' outline.",)
 
 
 class Fat(Parameters):
     """Perirenal fat around each kidney, its tumour and its cysts, in no other structure.
 
-    The fat is drawn as the perirenal space is shaped: thicker behind and below. With
-    `image_path` only voxels of fat density are taken; without, it is an estimate.
+    The fat is drawn as the perirenal space is shaped: thicker behind and below, ending at other
+    structures and at the muscle that lies on bones, lungs and back muscles; the renal sinus is
+    left out. With `image_path` only voxels of fat density that hang together with the kidney's
+    surroundings are taken; without, it is an estimate.
     """
 
     lateral_mm: float = Field(default=9.0, gt=0, le=60, description="Reach away from the midline.")
@@ -34,6 +37,10 @@ class Fat(Parameters):
     posterior_mm: float = Field(default=12.0, gt=0, le=60, description="Reach to the back.")
     superior_mm: float = Field(default=10.0, gt=0, le=60, description="Reach towards the head.")
     inferior_mm: float = Field(default=20.0, gt=0, le=60, description="Reach towards the feet.")
+    image_reach: float = Field(
+        default=1.75, ge=1, le=3,
+        description="With `image_path` all reaches are multiplied by this: the CT decides.",
+    )  # fmt: skip
     grid_mm: float = Field(
         default=2.0, ge=0.5, le=4, description="Step of the grid it is drawn on."
     )
@@ -44,70 +51,93 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
 
     Raises:
         StructureMissing: the mask holds no kidney.
+        GeometryRefused: the CT shows nothing of the kidneys' surroundings.
     """
     progress.advance(0.0, "finding the kidneys")
     patient = canonical(labels)
-    if not region.present(patient.voxels) & set(names.KIDNEYS):
+    found = region.present(patient.voxels)
+    _check(found)
+    margins = _margins(parameters, image)
+    box = region.box_of(
+        patient, (*names.KIDNEYS, *perirenal.LESIONS), margins.largest_mm + 2 * parameters.grid_mm
+    )
+    assert box is not None
+    crop = patient.crop(box)
+    progress.advance(0.1, "looking at what is around them")
+    around, warnings = _surroundings(patient, crop, image, parameters.grid_mm)
+    added, view = region.sparse_copy(labels)
+    volumes_ml: dict[str, float] = {}
+    for number, side in enumerate(perirenal.SIDES):
+        progress.advance(0.3 + 0.35 * number, "drawing the perirenal space")
+        space = perirenal.perirenal_space(around, side, margins)
+        if space is not None:
+            count = _paint(space, crop, view[box], image)
+            volumes_ml[side] = round(count * labels.voxel_volume_mm3 / 1000, 3)
+    progress.advance(1.0, "done")
+    report = {
+        "estimated": image is None,
+        "method": "estimated, no CT" if image is None else "perirenal space, voxels of fat density",
+        "added_ml": volumes_ml,
+    }
+    return Outcome(added, report, warnings)
+
+
+def _check(found: set[int]) -> None:
+    if not found & set(names.KIDNEYS):
         raise StructureMissing(
             "The mask holds no kidney; perirenal fat is drawn around kidneys.",
             "Send a mask with 'kidney', 'kidney_right' or 'kidney_left', or say with 'labels' "
             "which table its numbers are in.",
             missing=["kidney"],
         )
-    margins = _margins(parameters)
-    lesions = (names.TUMOR, *names.CYSTS)
-    box = region.box_of(patient, (*names.KIDNEYS, *lesions), margins.largest_mm + 4)
-    assert box is not None
-    crop, midline_mm = _sided(region.compact(patient, box), patient)
-    fatty = None if image is None else _fat_density(canonical(image), crop)
-    progress.advance(0.2, "drawing the perirenal space")
-    added, view = stored_copy(labels)
-    coarse = perirenal.Coarse.of(crop, parameters.grid_mm)
-    volumes_ml: dict[str, float] = {}
-    for number, side in enumerate(perirenal.SIDES):
-        space = perirenal.perirenal_space(coarse, side, margins, midline_mm)
-        if space is not None:
-            here = perirenal.fill(space, crop) & (view[box] == 0)
-            if fatty is not None:
-                here &= fatty
-            view[box][here] = names.PERIRENAL_FAT
-            volumes_ml[side] = round(int(here.sum()) * labels.voxel_volume_mm3 / 1000, 3)
-        progress.advance(0.6 + 0.4 * number, "drawing the perirenal space")
-    return Outcome(added, _report(image, volumes_ml))
 
 
-def _margins(parameters: Fat) -> perirenal.Margins:
-    return perirenal.Margins(**parameters.model_dump(exclude={"grid_mm"}))
+def _margins(parameters: Fat, image: Volume | None) -> perirenal.Margins:
+    reaches = parameters.model_dump(exclude={"grid_mm", "image_reach"})
+    margins = perirenal.Margins(**reaches)
+    return margins if image is None else margins.times(parameters.image_reach)
 
 
-def _sided(crop: LabelMap, whole: LabelMap) -> tuple[LabelMap, float | None]:
-    """Kidneys with sides, and the local x of the midline where both sides are there."""
-    found = region.present(crop.voxels)
-    if names.KIDNEY in found:
-        crop = assign_sides(crop, midline_x_mm(whole))
-        found = region.present(crop.voxels)
-    if not {names.KIDNEY_RIGHT, names.KIDNEY_LEFT} <= found:
-        return crop, None
-    mean_x = [
-        float((np.argwhere(crop.voxels == n) @ crop.affine[0, :3]).mean())
-        for n in (names.KIDNEY_RIGHT, names.KIDNEY_LEFT)
-    ]
-    return crop, round(sum(mean_x) / 2, 6)
+def _surroundings(
+    patient: LabelMap, crop: LabelMap, image: Volume | None, grid_mm: float
+) -> tuple[perirenal.Surroundings, tuple[str, ...]]:
+    """Kidneys with their sides on the coarsest grid that serves, and what bounds their fat."""
+    coarse = perirenal.Coarse.of(crop, grid_mm)
+    sided = coarse.sided(lambda: midline_x_mm(_thinned(patient)) - float(crop.affine[0, 3]))
+    if image is None:
+        return perirenal.Surroundings.of(sided, None), _ESTIMATED
+    ct, grid = canonical(image), sided.grid(crop)
+    around = perirenal.Surroundings.of(sided, density.fatty(ct, grid))
+    seen = density.covered(ct, grid)[sided.within((*names.KIDNEYS, *perirenal.LESIONS))]
+    if not seen.any():
+        raise GeometryRefused(
+            "The CT shows no part of the mask's kidneys.",
+            "Send the CT that the mask was made of, or leave 'image_path' out for an estimate.",
+            code="image_elsewhere",
+        )
+    if not seen.all():
+        return around, (f"The CT shows {seen.mean():.0%} of the kidneys; fat is added there only.",)
+    return around, ()
 
 
-def _fat_density(image: Volume, crop: LabelMap) -> NDArray[np.bool_]:
-    """Where the CT has the density of fat, on the crop's grid; outside of the CT nowhere."""
-    dense: NDArray[Any] = (image.voxels >= FAT_HU[0]) & (image.voxels <= FAT_HU[1])
-    fatty = LabelMap(dense.view(np.uint8), image.affine)
-    return np.asarray(regrid(fatty, crop).voxels > 0)
+def _thinned(labels: LabelMap) -> LabelMap:
+    """Every n-th voxel, about `_MIDLINE_MM` apart: enough to find the midline."""
+    steps = [max(1, int(_MIDLINE_MM / s)) for s in labels.spacing_mm]
+    a, b, c = steps
+    affine = labels.affine @ np.diag([*map(float, steps), 1.0])
+    return LabelMap(labels.voxels[::a, ::b, ::c], affine)
 
 
-def _report(image: Volume | None, volumes_ml: dict[str, float]) -> dict[str, Any]:
-    return {
-        "estimated": image is None,
-        "method": "estimated, no CT" if image is None else "perirenal space, voxels of fat density",
-        "added_ml": volumes_ml,
-    }
+def _paint(space: perirenal.Space, crop: LabelMap, view: NDArray[Any], image: Volume | None) -> int:
+    """Put fat where a space is and no structure; the number of voxels that became fat."""
+    count = 0
+    for slab, here in perirenal.fill(space, crop):
+        here &= view[slab] == 0
+        if image is not None and here.any():
+            here &= density.fatty(canonical(image), crop.crop(slab))
+        view[slab][here] = names.PERIRENAL_FAT
+        count += int(here.sum())
+    return count
 
 
 OPERATION = Operation(
