@@ -77,21 +77,21 @@ def _draw_slices(figure: Any, place: Any, images: Mapping[str, Volume], mask: La
     """A column for each phase: the axial slice above the coronal one."""
     centre_mm = _centre_mm(mask)
     volumes = {phase: canonical(image) for phase, image in images.items()}
-    extent_mm = _body_mm(next(iter(volumes.values())))
-    heights = [float(np.diff(extent_mm[axis])[0]) for axis in (1, 2)]
+    reach_mm = extent_mm(next(iter(volumes.values())))
+    heights = [float(np.diff(reach_mm[axis])[0]) for axis in (1, 2)]
     grid = place.subgridspec(2, len(images), height_ratios=heights, wspace=0.02, hspace=0.03)
     for column, (phase, volume) in enumerate(volumes.items()):
         outlines = canonical(regrid(mask, volume))
         for row, axis in enumerate((2, 1)):
             axes = figure.add_subplot(grid[row, column])
-            _draw_slice(axes, volume, outlines, axis, centre_mm[axis])
-            axes.set_xlim(*extent_mm[0][::-1])
-            axes.set_ylim(*extent_mm[1 if axis == 2 else 2])
+            draw_slice(axes, volume, outlines, axis, centre_mm[axis])
+            axes.set_xlim(*reach_mm[0][::-1])
+            axes.set_ylim(*reach_mm[1 if axis == 2 else 2])
             if row == 0:
                 axes.set_title(PHASE_NAMES.get(phase, phase), fontsize=14, color=_INK, pad=5)
 
 
-def _body_mm(volume: Volume) -> NDArray[np.float64]:
+def extent_mm(volume: Volume) -> NDArray[np.float64]:
     """(3, 2) from where to where the patient reaches along each world axis, table left out."""
     body = volume.voxels > _AIR_HU
     extent = np.empty((3, 2))
@@ -114,7 +114,7 @@ def _centre_mm(mask: LabelMap) -> NDArray[np.float64]:
     return np.ravel(mask.to_world((np.array(mask.shape)[None] - 1) / 2))
 
 
-def _draw_slice(axes: Any, volume: Volume, mask: LabelMap, axis: int, at_mm: float) -> None:
+def draw_slice(axes: Any, volume: Volume, mask: LabelMap, axis: int, at_mm: float) -> None:
     """An axial (axis 2) or coronal (axis 1) slice, the patient's right on the left side."""
     step_mm = volume.affine[axis, axis]
     index = round(float((at_mm - volume.affine[axis, 3]) / step_mm))

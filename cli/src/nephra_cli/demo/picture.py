@@ -49,6 +49,19 @@ class View:
     toward: tuple[float, float, float]
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a structure is drawn.
+
+    Args:
+        rgb: 0..1, sRGB.
+        opacity: 1 is solid.
+    """
+
+    rgb: tuple[float, float, float]
+    opacity: float
+
+
 #: The patient's right is on the left side of the picture, as if one faced them.
 FRONT = View("from the front", (-1, 0, 0), (0, 0, 1), (0, 1, 0))
 #: Seen from the patient's left: the front of the body is on the left side of the picture.
@@ -66,27 +79,38 @@ def is_drawn(name: str) -> bool:
     return group_of(name) in _OPACITY
 
 
-def render(surfaces: Sequence[Surface], view: View, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+def render(
+    surfaces: Sequence[Surface],
+    view: View,
+    size_px: tuple[int, int],
+    looks: Mapping[str, Look] | None = None,
+    frame_mm: NDArray[np.float64] | None = None,
+) -> NDArray[np.uint8]:
     """Draw a scene, fitted into the picture by kidneys and urinary tract.
 
     Args:
-        surfaces: named as in the label table; fat, muscle and strangers are left out.
+        surfaces: named as in the label table or in `looks`; fat, muscle and strangers are left out.
         view: from where.
         size_px: height, width.
+        looks: by name, how what the table does not know, or otherwise, is to look.
+        frame_mm: (N, 3) points that the picture is fitted to instead.
 
     Returns:
         (H, W, 3) uint8 RGB on white.
     """
-    drawn = [s for s in surfaces if is_drawn(s.name) and len(s.faces)]
+    looks = dict(looks or {})
+    drawn = [s for s in surfaces if (s.name in looks or is_drawn(s.name)) and len(s.faces)]
+    looks = {s.name: looks.get(s.name) or _usual(s.name) for s in drawn}
     height, width = (n * _FINER for n in size_px)
     if not drawn:
         return np.full((*size_px, 3), 255, dtype=np.uint8)
     axes = np.array([view.right, view.up, view.toward], dtype=np.float64)
-    scale, offset = _fit(drawn, axes, height, width)
+    framed = _framed(drawn) if frame_mm is None else frame_mm
+    scale, offset = _fit(framed @ axes[:2].T, height, width)
     solid, glass = Buffer(height, width), []
     for index, surface in enumerate(drawn):
         target = solid
-        if _opacity(surface.name) < 1:
+        if looks[surface.name].opacity < 1:
             target = Buffer(height, width)
             glass.append(target)
         points = surface.vertices @ axes.T
@@ -94,20 +118,22 @@ def render(surfaces: Sequence[Surface], view: View, size_px: tuple[int, int]) ->
         points[:, 1] = offset[1] - points[:, 1] * scale
         normals = vertex_normals(surface.vertices, surface.faces) @ axes.T.astype(np.float32)
         target.draw(points.astype(np.float32), normals, surface.faces, index)
-    colours = np.array([_rgb(s.name) for s in drawn], dtype=np.float32)
-    opacity = np.array([_opacity(s.name) for s in drawn], dtype=np.float32)
+    colours = np.array([looks[s.name].rgb for s in drawn], dtype=np.float32)
+    opacity = np.array([looks[s.name].opacity for s in drawn], dtype=np.float32)
     image = _solid(solid, colours)
     _glaze(image, solid.depth, glass, colours, opacity)
     image = image.reshape(size_px[0], _FINER, size_px[1], _FINER, 3).mean(axis=(1, 3))
     return np.asarray(np.clip(image * 255 + 0.5, 0, 255), dtype=np.uint8)
 
 
-def _fit(
-    drawn: Sequence[Surface], axes: NDArray[np.float64], height: int, width: int
-) -> tuple[float, tuple[float, float]]:
-    """Pixels per mm, and where the world's origin comes to lie."""
+def _framed(drawn: Sequence[Surface]) -> NDArray[np.float64]:
+    """The points that have to be in the picture."""
     leading = [s for s in drawn if group_of(s.name) in _FRAMED] or list(drawn)
-    points = np.concatenate([s.vertices for s in leading]) @ axes[:2].T
+    return np.concatenate([s.vertices for s in leading])
+
+
+def _fit(points: NDArray[np.float64], height: int, width: int) -> tuple[float, tuple[float, float]]:
+    """Pixels per mm, and where the world's origin comes to lie; of (N, 2) points."""
     low, high = points.min(axis=0), points.max(axis=0)
     span = np.maximum(high - low, 1e-3) * (1 + 2 * _MARGIN)
     scale = float(min(width / span[0], height / span[1]))
@@ -115,13 +141,9 @@ def _fit(
     return scale, (width / 2 - middle[0] * scale, height / 2 + middle[1] * scale)
 
 
-def _opacity(name: str) -> float:
-    return _OPACITY[group_of(name) or ""]
-
-
-def _rgb(name: str) -> tuple[float, float, float]:
+def _usual(name: str) -> Look:
     red, green, blue, _ = table()[numbers()[name]].rgba
-    return red, green, blue
+    return Look((red, green, blue), _OPACITY[group_of(name) or ""])
 
 
 def _solid(buffer: Buffer, colours: Floats) -> Floats:
