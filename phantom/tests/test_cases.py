@@ -44,7 +44,7 @@ def test_severed_trees_have_their_truth_beside_them(drawn: Path) -> None:
     assert homes
     for home in homes:
         mask = read_labels(home / "mask.nii.gz").voxels
-        truth = np.asarray(nibabel.loadsave.load(home / "truth.nii.gz").dataobj)  # type: ignore[attr-defined]
+        truth = np.asarray(nibabel.loadsave.load(home / "truth.nii.gz").dataobj)
         cuts = json.loads((home / "case.json").read_text())["cuts"]
         assert cuts
         for number in range(1, len(cuts) + 1):

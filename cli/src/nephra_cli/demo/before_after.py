@@ -98,7 +98,7 @@ def draw_reconnection(bench: Bench, path: Path) -> None:
     from nephra_phantom.severed import write_cases
 
     write_cases(bench.data, quick=True)
-    home = sorted((bench.data / "severed").iterdir())[0]
+    home = min((bench.data / "severed").iterdir())
     mask_path = str((home / "mask.nii.gz").relative_to(bench.data))
     answer = bench.run("postprocess/vessel", mask_path=mask_path, added=True)
     before, added = bench.surfaces(mask_path), bench.surfaces(str(answer["added_path"]))
