@@ -19,6 +19,7 @@
     │       ├── StructureMissing      structure_missing
     │       ├── PhaseMissing          phase_missing
     │       ├── PhasesApart           phases_apart
+    │       ├── EngineMissing         engine_missing
     │       └── BundleInvalid         bundle_invalid
     ├── Cancelled             499  cancelled: the caller went away or asked to stop
     └── Failed                the system can be mended (5xx)
@@ -191,6 +192,13 @@ class PhasesApart(Unprocessable):
 
     default_code = "phases_apart"
     title = "Phases do not overlap"
+
+
+class EngineMissing(Unprocessable):
+    """A parameter asks for an optional library that this service was installed without."""
+
+    default_code = "engine_missing"
+    title = "An optional engine is not installed"
 
 
 class BundleInvalid(Unprocessable):

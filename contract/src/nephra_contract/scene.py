@@ -11,6 +11,38 @@ from numpy.typing import NDArray
 #: World axes that an OBJ is written in: x to the patient's left and y to the back (DICOM's
 #: LPS), or x to the right and y to the front (NIfTI's RAS).
 WorldSpace = Literal["LPS", "RAS"]
+#: How vertices and faces are stored in a GLB.
+Compression = Literal["none", "draco"]
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A coarser form of a surface, to be shown from afar.
+
+    Args:
+        vertices: (N, 3) float64, RAS+ mm.
+        faces: (M, 3) int, counter-clockwise seen from outside.
+        error_mm: how far it is from the surface itself, as measured.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    error_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Extent:
+    """Where the voxels are that a surface stands for.
+
+    Args:
+        low_mm: (3,) lowest RAS+ corner of the box of their outer faces.
+        high_mm: (3,) its highest corner.
+        tolerance_mm: (3,) how far a surface may bulge out of it.
+    """
+
+    low_mm: NDArray[np.float64]
+    high_mm: NDArray[np.float64]
+    tolerance_mm: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,11 +53,15 @@ class Mesh:
         label: its number in our table.
         vertices: (N, 3) float64, RAS+ mm.
         faces: (M, 3) int, counter-clockwise seen from outside.
+        levels: coarser forms for the GLB, ever coarser.
+        voxels: where its voxels are; the files are held to it.
     """
 
     label: int
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
+    levels: tuple[Level, ...] = ()
+    voxels: Extent | None = None
 
     @property
     def volume_mm3(self) -> float:
@@ -39,17 +75,7 @@ class Mesh:
     @property
     def normals(self) -> NDArray[np.float64]:
         """(N, 3) unit vectors out of the structure, one per vertex, weighted by area."""
-        a, b, c = np.moveaxis(self.vertices[self.faces], 1, 0)
-        across = np.cross(b - a, c - a)
-        total = np.empty_like(self.vertices)
-        for axis in range(3):
-            each = np.repeat(across[:, axis], 3)
-            total[:, axis] = np.bincount(self.faces.ravel(), each, len(self.vertices))
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        # Where all faces of a vertex cancel, any direction is as good; readers want unit length.
-        flat = length[:, 0] <= np.finfo(np.float64).tiny
-        total[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
-        return np.asarray(total / length)
+        return normals(self.vertices, self.faces)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +85,26 @@ class Scene:
     Args:
         meshes: one per structure, RAS+ mm.
         space: the axes that the OBJ is written in; GLB has axes of its own.
+        normals: the OBJ has normals too; the GLB always has.
+        compression: of the GLB.
     """
 
     meshes: tuple[Mesh, ...]
     space: WorldSpace = "LPS"
+    normals: bool = False
+    compression: Compression = "none"
+
+
+def normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(N, 3) unit vectors, one per vertex, weighted by the area of its faces."""
+    a, b, c = np.moveaxis(vertices[faces], 1, 0)
+    across = np.cross(b - a, c - a)
+    total = np.empty_like(vertices)
+    for axis in range(3):
+        each = np.repeat(across[:, axis], 3)
+        total[:, axis] = np.bincount(faces.ravel(), each, len(vertices))
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    # Where all faces of a vertex cancel, any direction is as good; readers want unit length.
+    flat = length[:, 0] <= np.finfo(np.float64).tiny
+    total[flat], length[flat] = (0.0, 0.0, 1.0), 1.0
+    return np.asarray(total / length)
