@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ from nephra_smoothing.operations.base import Base, base
 
 LIVER, ARTERY, TUMOR = names.numbers()["liver"], names.ARTERY, names.TUMOR
 SPACING = np.diag([0.9, 1.1, 2.0, 1.0])
-METHODS: tuple[Literal["base"], ...] = ("base",)
+METHODS = ("base", "joint")
 methods = pytest.mark.parametrize("method", METHODS)
 
 
 def made(voxels: NDArray[Any], method: str, **parameters: Any) -> Outcome:
     """The operation's outcome, every mesh of which is held to be a solid of its voxels' volume."""
     labels = LabelMap(voxels, SPACING)
-    outcome = base(labels, Base(**parameters), Progress())
+    outcome = base(labels, Base.model_validate({"method": method, **parameters}), Progress())
     for mesh in outcome.value.meshes:
         solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
         assert solid.is_watertight, mesh.label

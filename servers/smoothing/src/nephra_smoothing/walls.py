@@ -27,21 +27,38 @@ _TETRAHEDRA = 6
 
 @dataclass(frozen=True, eq=False)
 class Walls:
-    """A mesh between labels; each face has one label on either side.
+    """Polygons between labels; each has one label on either side.
 
     Args:
         points: (N, 3) float64, indices of the grid's axes.
-        faces: (M, 3) int64, counter-clockwise seen from the second side.
-        sides: (M, 2) int64, the label inside, the larger one, and the label outside.
-        rims: (E, 2) int64, pairs of points that an outline of a polygon joins.
-        meeting: (E,) bool, where three walls or more meet in that pair.
+        quads: (Q, 4) int64, counter-clockwise seen from outside.
+        quad_sides: (Q, 2) int64, the label inside, the larger one, and the label outside.
+        fans: (T, 3) int64, triangles, as the quads.
+        fan_sides: (T, 2) int64.
+        rims: (E, 2) int64, the sides of polygons, each once.
+        meeting: (E,) bool, where three polygons or more meet.
     """
 
     points: NDArray[np.float64]
-    faces: Ints
-    sides: Ints
+    quads: Ints
+    quad_sides: Ints
+    fans: Ints
+    fan_sides: Ints
     rims: Ints
     meeting: NDArray[np.bool_]
+
+    def triangles(self, points: NDArray[np.float64]) -> tuple[Ints, Ints]:
+        """All as triangles, quads cut along the shorter diagonal, for vertices at `points`.
+
+        Returns:
+            (M, 3) faces, counter-clockwise seen from outside; (M, 2) their sides.
+        """
+        a, b, c, d = (points[self.quads[:, k]] for k in range(4))
+        other = ((c - a) ** 2).sum(axis=1) > ((d - b) ** 2).sum(axis=1)
+        start = other.astype(np.int64)
+        q = np.take_along_axis(self.quads, (start[:, None] + np.arange(4)) % 4, axis=1)
+        faces = np.concatenate([q[:, :3], q[:, [0, 2, 3]], self.fans])
+        return faces, np.concatenate([self.quad_sides, self.quad_sides, self.fan_sides])
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,23 +129,19 @@ def walls(labels: NDArray[np.unsignedinteger]) -> Walls:
     return _assembled(np.concatenate(points), _wound(quad, pair), _wound(fan, fan_pair))
 
 
-def _assembled(points: NDArray[np.float64], quads: tuple[Ints, Ints], fans: tuple[Ints, Ints]) -> Walls:
-    """Without vertices that no polygon has; quadrangles cut along their shorter diagonal."""
-    (quad, quad_sides), (fan, fan_sides) = quads, fans
+def _assembled(
+    points: NDArray[np.float64], quads: tuple[Ints, Ints], fans: tuple[Ints, Ints]
+) -> Walls:
+    """Without vertices that no polygon has."""
     used = np.zeros(len(points), bool)
-    used[quad.ravel()] = used[fan.ravel()] = True
+    used[quads[0].ravel()] = used[fans[0].ravel()] = True
     number = np.cumsum(used) - 1
-    quad, fan, points = number[quad], number[fan], points[used]
+    quad, fan, count = number[quads[0]], number[fans[0]], int(used.sum())
     rims, times = np.unique(
-        np.concatenate([_rims(quad, len(points)), _rims(fan, len(points))]), return_counts=True
+        np.concatenate([_rims(quad, count), _rims(fan, count)]), return_counts=True
     )
-    return Walls(
-        points,
-        np.concatenate([quad[:, :3], quad[:, [0, 2, 3]], fan]),
-        np.concatenate([quad_sides, quad_sides, fan_sides]),
-        np.stack([rims // len(points), rims % len(points)], axis=1),
-        times > 2,
-    )
+    ends = np.stack([rims // count, rims % count], axis=1)
+    return Walls(points[used], quad, quads[1], fan, fans[1], ends, times > 2)
 
 
 def _rims(polygons: Ints, count: int) -> Ints:
@@ -219,9 +232,7 @@ def _is_loose(values: NDArray[np.unsignedinteger]) -> NDArray[np.bool_]:
     return loose
 
 
-def _middles(
-    values: NDArray[np.unsignedinteger], corners: tuple[int, ...]
-) -> NDArray[np.float32]:
+def _middles(values: NDArray[np.unsignedinteger], corners: tuple[int, ...]) -> NDArray[np.float32]:
     """(C, 3) the mean of the middles of those edges whose ends differ, in cells."""
     between = [
         (a, b)

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from nephra_contract import labels as names
+from nephra_contract.draco import require_draco
 from nephra_contract.errors import RequestInvalid, StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome, Parameters
 from nephra_contract.orientation import canonical
 from nephra_contract.progress import Progress
-from nephra_contract.scene import Mesh, Scene, WorldSpace
-from nephra_contract.volume import LabelMap, bounding_box
+from nephra_contract.scene import Compression, Extent, Mesh, Scene, WorldSpace
+from nephra_contract.volume import LabelMap
+from nephra_smoothing.methods import METHODS, Solid, Wish
 from nephra_smoothing.soundness import is_sound
-from nephra_smoothing.structure import Made, Structure, Wish, surface_of
-
-#: Groups whose members are tubes of few voxels.
-_TUBES = ("artery", "vein", "urinary")
 
 
 class Base(Parameters):
@@ -62,8 +61,28 @@ class Base(Parameters):
         le=1e6,
         description="Islands of a structure below this volume are left out.",
     )
+    method: Literal["base", "joint", "open3d"] = Field(
+        default="base",
+        description="base: each structure for itself. joint: all at once, so that neighbours share "
+        "their walls, with no gap and no overlap. open3d: each by Open3D, if that is installed.",
+    )
     space: WorldSpace = Field(
         default="LPS", description="Axes of the OBJ, in mm. GLB is always in metres with Y up."
+    )
+    normals: bool = Field(
+        default=False, description="Write normals to the OBJ, too; the GLB always has them."
+    )
+    lod: int = Field(
+        default=0,
+        ge=0,
+        le=4,
+        description="Coarser levels of detail in the GLB, each of about a quarter of the "
+        "triangles of the one before.",
+    )
+    compression: Compression = Field(
+        default="none",
+        description="draco: vertices and faces of the GLB are stored with Draco, smaller, and "
+        "rounded to a few thousandths of a millimetre; viewers need to know it.",
     )
 
 
@@ -82,27 +101,33 @@ def base(labels: LabelMap, parameters: Base, progress: Progress) -> Outcome:
         StructureMissing: nothing of what is wanted is in the mask.
     """
     progress.advance(0.0, "surfaces")
+    if parameters.compression == "draco":
+        require_draco()
     wanted, absent = _wanted(labels, parameters.structures)
     turned = canonical(labels)
     boxes = _boxes(turned.voxels)
     meshes: list[Mesh] = []
     report: dict[str, Any] = {}
     warnings = [f"The mask has no {name}." for name in absent]
-    for done, number in enumerate(wanted):
+    bulge_mm = 2 * (parameters.smoothing_mm or 0.0)
+    solids = METHODS[parameters.method](
+        turned, {n: boxes[n] for n in wanted}, _wish(parameters), progress
+    )
+    for number, made in solids:
         name = names.name_of(number)
-        progress.advance(done / len(wanted), name)
-        structure = _structure(turned, boxes[number], number, parameters.min_volume_mm3)
-        if structure is None:
+        if made is None:
             warnings.append(f"All islands of {name} are smaller than min_volume_mm3.")
             continue
-        made = surface_of(structure, _wish(number, parameters))
-        meshes.append(Mesh(number, made.surface.points, made.surface.faces))
-        report[name] = _report(made, structure)
+        extent = _extent(turned, boxes[number], bulge_mm)
+        surface = made.surface
+        meshes.append(Mesh(number, surface.points, surface.faces, made.levels, extent))
+        report[name] = _report(made)
         warnings += [f"The surface of {name} is {fault}." for fault in made.faults]
     if not meshes:
         raise _nothing("Every island of the mask is smaller than min_volume_mm3.")
     progress.advance(1.0, "surfaces")
-    return Outcome(Scene(tuple(meshes), parameters.space), {"structures": report}, tuple(warnings))
+    scene = Scene(tuple(meshes), parameters.space, parameters.normals, parameters.compression)
+    return Outcome(scene, {"structures": report}, tuple(warnings))
 
 
 def _wanted(labels: LabelMap, structures: list[str] | None) -> tuple[list[int], list[str]]:
@@ -137,6 +162,16 @@ def _nothing(found: str) -> StructureMissing:
     return StructureMissing(found, "Give a mask that holds the structures that are wanted.")
 
 
+def _wish(parameters: Base) -> Wish:
+    return Wish(
+        parameters.smoothing_mm,
+        parameters.decimation_error_mm,
+        parameters.max_triangles_per_label,
+        parameters.min_volume_mm3,
+        parameters.lod,
+    )
+
+
 def _boxes(voxels: NDArray[Any]) -> dict[int, tuple[slice, slice, slice]]:
     """The bounding box of every label, in one pass."""
     from scipy.ndimage import find_objects
@@ -145,37 +180,17 @@ def _boxes(voxels: NDArray[Any]) -> dict[int, tuple[slice, slice, slice]]:
     return {number: box for number, box in found if box is not None}
 
 
-def _structure(
-    labels: LabelMap, box: tuple[slice, slice, slice], number: int, min_volume_mm3: float
-) -> Structure | None:
-    part = labels.crop(box)
-    mask = np.ascontiguousarray(part.voxels == number)
-    if min_volume_mm3 <= 0:
-        return Structure(mask, part.affine)
-    from cc3d import dust
-
-    least = int(np.ceil(min_volume_mm3 / labels.voxel_volume_mm3 - 1e-9))
-    mask = np.asarray(dust(mask, threshold=least, connectivity=26), dtype=bool)
-    inner = bounding_box(mask)
-    if inner is None:
-        return None
-    kept = part.crop(inner)
-    return Structure(np.ascontiguousarray(mask[inner]), kept.affine)
+def _extent(labels: LabelMap, box: tuple[slice, slice, slice], bulge_mm: float) -> Extent:
+    """The box of a label's voxels; surfaces bulge over it by less than three voxels and blur."""
+    ends = np.array([[s.start - 0.5, s.stop - 0.5] for s in box])
+    outer = labels.to_world(np.array(list(product(*ends))))
+    voxel = np.abs(labels.affine[:3, :3]).sum(axis=1)
+    return Extent(outer.min(axis=0), outer.max(axis=0), 3 * voxel + bulge_mm)
 
 
-def _wish(number: int, parameters: Base) -> Wish:
-    label = names.table().get(number)
-    return Wish(
-        thin=label is not None and label.group in _TUBES and number != names.URINARY_BLADDER,
-        smoothing_mm=parameters.smoothing_mm,
-        decimation_error_mm=parameters.decimation_error_mm,
-        most_triangles=parameters.max_triangles_per_label,
-    )
-
-
-def _report(made: Made, structure: Structure) -> dict[str, Any]:
-    volume_mm3, mask_mm3 = made.surface.volume_mm3, structure.volume_mm3
-    return {
+def _report(made: Solid) -> dict[str, Any]:
+    volume_mm3, mask_mm3 = made.surface.volume_mm3, made.voxels_mm3
+    report = {
         "triangles": len(made.surface.faces),
         "volume_ml": round(volume_mm3 / 1000, 4),
         "mask_volume_ml": round(mask_mm3 / 1000, 4),
@@ -184,6 +199,12 @@ def _report(made: Made, structure: Structure) -> dict[str, Any]:
         "decimation_error_mm": round(made.decimation_error_mm, 4),
         "method": made.method,
     }
+    if made.levels:
+        report["levels"] = [
+            {"triangles": len(level.faces), "error_mm": round(level.error_mm, 4)}
+            for level in made.levels
+        ]
+    return report
 
 
 OPERATION = Operation(

@@ -1,0 +1,194 @@
+"""Surfaces of all labels at once: neighbours share their walls, with no gap and no overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephra_contract.progress import Progress
+from nephra_contract.scene import Level
+from nephra_contract.volume import LabelMap, bounding_box
+from nephra_smoothing.label_slices import with_thinner_slices
+from nephra_smoothing.levels import FEWER
+from nephra_smoothing.patches import Partition, coarser, simplified
+from nephra_smoothing.relaxation import Points, Sides, hold_volumes, relaxed, volumes_mm3
+from nephra_smoothing.simplification import deviation_mm
+from nephra_smoothing.soundness import is_sound
+from nephra_smoothing.surface import Surface
+from nephra_smoothing.walls import Ints, Walls, walls
+
+#: Bands of the low-pass filter on walls: of organs, of tubes, of what these would take away.
+_BANDS = (0.05, 0.15, 0.5)
+#: Share of its volume that a label may lose to a filter, before it is given back.
+_MOST_LOST = 0.35
+#: The blur, in voxels, that the first band is about as smooth as.
+_SIGMA = 0.9
+_VOLUME_TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class JointWish:
+    """What the surfaces are to be like.
+
+    Args:
+        labels: those that get one; the others count as nothing.
+        thin: labels of tubes, which are smoothed little.
+        smoothing_mm: as of a blur with this standard deviation; None: by the voxels' size.
+        decimation_error_mm: 0 keeps all triangles.
+        most_triangles: per label.
+        least_voxels: smaller islands are left out.
+        levels: coarser forms that are wanted of each.
+    """
+
+    labels: Sequence[int]
+    thin: frozenset[int]
+    smoothing_mm: float | None
+    decimation_error_mm: float
+    most_triangles: int
+    least_voxels: int = 1
+    levels: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """The surface of one of the labels.
+
+    Args:
+        surface: in RAS+ mm; vertices on a wall are those of the neighbour, to the last bit.
+        voxels_mm3: the volume of the voxels that it stands for.
+        decimation_error_mm: measured.
+        faults: what it lacks; empty as a rule.
+        levels: coarser forms, ever coarser; neighbours share their walls in these, too.
+    """
+
+    surface: Surface
+    voxels_mm3: float
+    decimation_error_mm: float
+    faults: tuple[str, ...]
+    levels: tuple[Level, ...] = ()
+
+
+def joint_surfaces(labels: LabelMap, wish: JointWish, progress: Progress) -> dict[int, Shared]:
+    """Make the surfaces of labels that share their walls.
+
+    Args:
+        labels: in canonical orientation.
+
+    Returns:
+        By label, ascending; labels of small islands only are left out.
+    """
+    progress.advance(0.0, "walls")
+    part = _cropped(labels, wish)
+    if part is None:
+        return {}
+    wanted_mm3 = {n: count * part.voxel_volume_mm3 for n, count in part.counts.items()}
+    part = with_thinner_slices(part, wish.thin)
+    net = walls(part.voxels)
+    progress.advance(0.3, "smoothing")
+    points = _smooth(net, part, wanted_mm3, wish)
+    faces, sides = net.triangles(points)
+    if np.linalg.det(part.affine[:3, :3]) < 0:
+        faces = faces[:, ::-1]
+    between = Sides.of(sides)
+    whole = Partition(points, faces, between, np.zeros(len(between.pairs)))
+    del net, sides
+    whole = _held(whole, wanted_mm3, part)
+    if wish.decimation_error_mm > 0:
+        progress.advance(0.5, "simplifying")
+        whole = simplified(whole, wish.decimation_error_mm, wish.most_triangles)
+        progress.advance(0.9, "volumes")
+        whole = _held(whole, wanted_mm3, part)
+    coarse = [whole]
+    for _ in range(wish.levels):
+        coarse.append(_held(coarser(coarse[-1], 1 / FEWER), wanted_mm3, part))
+    return {n: _shared(coarse, n, mm3) for n, mm3 in wanted_mm3.items()}
+
+
+def _cropped(labels: LabelMap, wish: JointWish) -> LabelMap | None:
+    """What is wanted of the map, within its box, with a border of nothing; None if nothing is."""
+    wanted = labels.mask(wish.labels)
+    box = bounding_box(wanted)
+    if box is None:
+        return None
+    part = labels.crop(box)
+    voxels = np.zeros([n + 2 for n in part.shape], _unsigned(part.voxels))
+    inner = voxels[1:-1, 1:-1, 1:-1]
+    np.copyto(inner, part.voxels, where=wanted[box], casting="unsafe")
+    del wanted
+    if wish.least_voxels > 1:
+        from cc3d import dust
+
+        voxels = dust(voxels, threshold=wish.least_voxels, connectivity=26)
+        if not voxels.any():
+            return None
+    affine = part.affine.copy()
+    affine[:3, 3] -= affine[:3, :3].sum(axis=1)
+    return LabelMap(np.ascontiguousarray(voxels), affine)
+
+
+def _unsigned(voxels: NDArray[np.integer]) -> type[np.unsignedinteger]:
+    """A small type that holds the labels."""
+    most = int(voxels.max(initial=0))
+    return np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
+
+
+def _smooth(net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: JointWish) -> Points:
+    """(N, 3) where the vertices go, RAS+ mm.
+
+    Tubes are smoothed less than organs, and less again what would lose much of its volume.
+    """
+    raw = part.to_world(net.points)
+    if wish.smoothing_mm == 0:
+        return raw
+    wider = 1.0
+    if wish.smoothing_mm is not None:
+        wider = (_SIGMA * part.voxel_volume_mm3 ** (1 / 3) / wish.smoothing_mm) ** 2
+    bands = [float(np.clip(band * wider, 0.01, 1)) for band in _BANDS]
+    choices = [part.to_world(points) for points in relaxed(net, bands)] + [raw]
+    faces, sides = net.triangles(raw)
+    between = Sides.of(sides)
+    mildness = np.array([int(n) in wish.thin for n in between.labels], np.int64)
+    target = np.array([wanted_mm3.get(int(n), 0.0) for n in between.labels])
+    turned = -1 if np.linalg.det(part.affine[:3, :3]) < 0 else 1
+    while True:
+        points = _chosen(choices, faces, mildness[between.pairs].max(axis=1)[between.wall])
+        lost = target - turned * volumes_mm3(points, faces, between) > _MOST_LOST * target
+        lost &= mildness < len(bands)
+        if not lost[1:].any():
+            return points
+        mildness[1:] += lost[1:]
+
+
+def _chosen(choices: list[Points], faces: Ints, mildness: Ints) -> Points:
+    """Of each vertex the place by the mildest smoothing that one of its faces asks for."""
+    number = np.zeros(len(choices[0]), np.int64)
+    for level in range(1, len(choices)):
+        number[faces[mildness == level].ravel()] = level
+    points = choices[0].copy()
+    for level in range(1, len(choices)):
+        points[number == level] = choices[level][number == level]
+    return points
+
+
+def _held(whole: Partition, wanted_mm3: Mapping[int, float], part: LabelMap) -> Partition:
+    step_mm = 0.5 * min(part.spacing_mm)
+    points = hold_volumes(whole.points, whole.faces, whole.sides, wanted_mm3, step_mm)
+    return Partition(points, whole.faces, whole.sides, whole.error_mm)
+
+
+def _shared(coarse: Sequence[Partition], label: int, voxels_mm3: float) -> Shared:
+    surface = coarse[0].surface(label)
+    faults = [] if is_sound(surface) else ["not a closed 2-manifold"]
+    if abs(surface.volume_mm3 / voxels_mm3 - 1) > _VOLUME_TOLERANCE:
+        faults.append("off the volume of its voxels")
+    levels = [c.surface(label) for c in coarse[1:]]
+    return Shared(
+        surface,
+        voxels_mm3,
+        coarse[0].error_of(label),
+        tuple(faults),
+        tuple(Level(s.points, s.faces, deviation_mm(surface, s)) for s in levels),
+    )

@@ -1,0 +1,269 @@
+"""Fewer triangles on walls that labels share: wall by wall, their outlines stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephra_smoothing.relaxation import Points, Sides, volumes_mm3
+from nephra_smoothing.simplification import _ONE_AT_A_TIME, deviation_mm
+from nephra_smoothing.soundness import faulty_points, is_sound
+from nephra_smoothing.surface import Surface
+from nephra_smoothing.walls import Ints
+
+_AGGRESSION = 7.0
+#: Walls of fewer faces are left as they are.
+_LEAST_FACES = 60
+_FACES_PER_OUTLINE = 2
+_MOST_TARGETS, _MOST_MENDINGS = 4, 5
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """A triangle mesh of walls.
+
+    Args:
+        points: (N, 3) float64, mm.
+        faces: (M, 3) int64, counter-clockwise seen from the outer label.
+        sides: what is on either side of each face.
+        error_mm: (P,) how far each wall was moved by simplifying.
+    """
+
+    points: Points
+    faces: Ints
+    sides: Sides
+    error_mm: NDArray[np.float64]
+
+    def surface(self, label: int) -> Surface:
+        """The closed surface of one label; vertices keep their order."""
+        inner, outer = (self.sides.labels[self.sides.pairs] == label).T
+        wall = self.sides.wall
+        faces = np.concatenate([self.faces[inner[wall]], self.faces[outer[wall]][:, ::-1]])
+        used, number = _compact(faces, len(self.points))
+        return Surface(self.points[used], number)
+
+    def error_of(self, label: int) -> float:
+        """The largest error of the walls of a label, mm."""
+        of = (self.sides.labels[self.sides.pairs] == label).any(axis=1)
+        return float(self.error_mm[of].max(initial=0.0))
+
+
+def simplified(whole: Partition, error_mm: float, most_faces: int) -> Partition:
+    """Collapse edges within each wall by quadric error (Garland & Heckbert 1997).
+
+    Args:
+        error_mm: 99 % of each wall stay within this distance, or a tenth of a label's radius.
+        most_faces: per label; more are not kept, even if the error then is larger, as long as
+            the outlines allow it.
+
+    Returns:
+        A mesh in which every label that was sound is sound.
+    """
+    wished = _patches(whole, error_mm, most_faces)
+    return _settled(whole, [_fewer(patch, wanted_mm, share) for patch, wanted_mm, share in wished])
+
+
+def coarser(whole: Partition, share: float) -> Partition:
+    """About `share` of the faces, whatever the error; see `simplified`."""
+    patches = []
+    for patch, _, _ in _patches(whole, 0.0, 0):
+        count = len(patch.old.faces)
+        # Few faces next to a long outline would be nothing but the outline's.
+        target = max(int(share * count), _FACES_PER_OUTLINE * len(_outline(patch.old.faces)))
+        fewer = replace(patch, target=target)
+        patches.append((_LEAST_FACES <= target < count and _collapsed(fewer)) or patch)
+    return _settled(whole, patches)
+
+
+def _settled(whole: Partition, patches: list[_Patch]) -> Partition:
+    """All in one mesh, with those mended that make a label unsound."""
+    for attempt in range(_MOST_MENDINGS + 1):
+        made = _joined(whole, patches)
+        faulty = _faulty(made)
+        if not len(faulty):
+            return made
+        patches = [_mended(patch, faulty, attempt) for patch in patches]
+    return whole
+
+
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """One wall before and after.
+
+    Args:
+        ids: (n,) its vertices in the whole mesh.
+        old: as it was.
+        new: as it is; vertices on the outline are the same ones.
+        keep: (m,) faces of `old` that were not touched.
+        target: faces that were aimed at.
+    """
+
+    ids: Ints
+    old: Surface
+    new: Surface
+    keep: NDArray[np.bool_]
+    target: int
+    error_mm: float = 0.0
+
+
+def _patches(
+    whole: Partition, error_mm: float, most_faces: int
+) -> Iterator[tuple[_Patch, float, float]]:
+    """Each wall, with the error that it may have, and the share of faces that it may keep."""
+    sides = whole.sides
+    order = np.argsort(sides.wall, kind="stable")
+    ends = np.cumsum(np.bincount(sides.wall, minlength=len(sides.pairs)))
+    area = np.array([0.0] * len(sides.pairs))
+    a, b, c = (whole.points[whole.faces[:, k]] for k in range(3))
+    area += np.bincount(
+        sides.wall, np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2, len(sides.pairs)
+    )
+    inner, outer = sides.pairs.T
+    count = len(sides.labels)
+    label_area = np.bincount(inner, area, count) + np.bincount(outer, area, count)
+    label_faces = np.bincount(inner[sides.wall], minlength=count)
+    label_faces += np.bincount(outer[sides.wall], minlength=count)
+    radius = 3 * np.abs(volumes_mm3(whole.points, whole.faces, sides)) / label_area
+    radius[0] = np.inf
+    share = most_faces / np.maximum(label_faces, 1)
+    share[0] = np.inf
+    for wall, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+        faces = whole.faces[np.sort(order[start:stop])]
+        ids, number = _compact(faces, len(whole.points))
+        old = Surface(whole.points[ids], number)
+        pair = sides.pairs[wall]
+        wanted_mm = min(error_mm, float(radius[pair].min()) / 10)
+        keep = np.zeros(len(faces), bool)
+        yield _Patch(ids, old, old, keep, len(faces)), wanted_mm, float(share[pair].min())
+
+
+def _fewer(patch: _Patch, error_mm: float, share: float) -> _Patch:
+    """Collapse as far as the error allows."""
+    count = len(patch.old.faces)
+    most = int(min(0.9, share) * count)
+    if count < _LEAST_FACES or (error_mm <= 0 and share >= 1):
+        return patch
+    # A chord of length h over a circle of radius r is off by h² / 8 r; radius is 10 errors here.
+    target = count / 10
+    best = patch
+    for _ in range(_MOST_TARGETS):
+        found = _collapsed(replace(patch, target=int(min(target, most))))
+        if found is not None and (found.error_mm <= error_mm or target >= most):
+            return found
+        if target >= most:
+            break
+        ratio = 4.0 if found is None else 1.1 * found.error_mm / max(error_mm, 1e-9)
+        target *= float(np.clip(ratio, 1.4, 4))
+        best = found if found is not None and share < 1 else best
+    return best
+
+
+def _collapsed(patch: _Patch) -> _Patch | None:
+    """Collapse to about the target; None if the outline was not kept."""
+    import fast_simplification
+
+    old, keep = patch.old, patch.keep
+    used, moving = _compact(old.faces[~keep], len(old.points))
+    target = max(patch.target * len(moving) // len(old.faces), len(moving) // 50, 4)
+    if target >= len(moving):
+        return replace(patch, new=old, error_mm=0.0)
+    with _ONE_AT_A_TIME:
+        points, faces = fast_simplification.simplify(
+            old.points[used], moving.astype(np.int32), target_count=target, agg=_AGGRESSION,
+            preserve_border=True,
+        )  # fmt: skip
+    points, faces = np.asarray(points, np.float64), np.asarray(faces, np.int64)
+    number = _matched(old.points, used[_outline(moving)], points, _outline(faces))
+    if number is None:
+        return None
+    fresh = number < 0
+    number[fresh] = len(old.points) + np.arange(np.count_nonzero(fresh))
+    every = np.concatenate([old.points, points[fresh]])
+    new = Surface(every, np.concatenate([number[faces], old.faces[keep]]))
+    return replace(patch, new=new, error_mm=deviation_mm(old, _without_unused(new)))
+
+
+def _matched(old: Points, old_outline: Ints, new: Points, new_outline: Ints) -> Ints | None:
+    """(n,) the old vertex that each new one on the outline is, -1 inside; None if one has moved."""
+    number = np.full(len(new), -1, np.int64)
+    if len(old_outline) != len(new_outline):
+        return None
+    first = old_outline[np.lexsort(old[old_outline].T)]
+    second = new_outline[np.lexsort(new[new_outline].T)]
+    same = old[first]
+    if not np.array_equal(same, new[second]) or (same[1:] == same[:-1]).all(axis=1).any():
+        return None
+    number[second] = first
+    return number
+
+
+def _outline(faces: Ints) -> Ints:
+    """The vertices of edges that one face only has, ascending."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ends.sort(axis=1)
+    count = int(faces.max(initial=0)) + 1
+    codes, times = np.unique(ends[:, 0] * count + ends[:, 1], return_counts=True)
+    open_ = codes[times == 1]
+    return np.unique(np.concatenate([open_ // count, open_ % count]))
+
+
+def _joined(whole: Partition, patches: list[_Patch]) -> Partition:
+    """All walls in one mesh again."""
+    points, faces, wall = [whole.points], [], []
+    count = len(whole.points)
+    for number, patch in enumerate(patches):
+        fresh = patch.new.points[len(patch.ids) :]
+        ids = np.concatenate([patch.ids, count + np.arange(len(fresh))])
+        points.append(fresh)
+        count += len(fresh)
+        faces.append(ids[patch.new.faces])
+        wall.append(np.full(len(patch.new.faces), number))
+    used, number_of = _compact(np.concatenate(faces), count)
+    sides = replace(whole.sides, wall=np.concatenate(wall))
+    error_mm = np.array([p.error_mm for p in patches])
+    return Partition(np.concatenate(points)[used], number_of, sides, error_mm)
+
+
+def _faulty(made: Partition) -> Points:
+    """(F, 3) where the surface of some label is not sound."""
+    found = [np.zeros((0, 3))]
+    for label in made.sides.labels[1:]:
+        surface = made.surface(int(label))
+        if len(surface.faces) and not is_sound(surface):
+            found.append(faulty_points(surface))
+    return np.concatenate(found)
+
+
+def _mended(patch: _Patch, faulty: Points, attempt: int) -> _Patch:
+    """Another try where the patch has a faulty vertex, with the faces around it kept."""
+    from scipy.spatial import cKDTree
+
+    if patch.new is patch.old:
+        return patch
+    used = np.unique(patch.new.faces)
+    near, _ = cKDTree(faulty).query(patch.new.points[used], distance_upper_bound=1e-9)
+    if not np.isfinite(near).any():
+        return patch
+    if attempt + 1 >= _MOST_MENDINGS:
+        return replace(patch, new=patch.old, error_mm=0.0)
+    centres = patch.old.points[patch.old.faces].mean(axis=1)
+    reach_mm = 2 * np.sqrt(patch.old.area_mm2 / (0.433 * patch.target)) * 1.5**attempt
+    far, _ = cKDTree(faulty).query(centres, distance_upper_bound=reach_mm)
+    found = _collapsed(replace(patch, keep=patch.keep | np.isfinite(far)))
+    return found or replace(patch, new=patch.old, error_mm=0.0)
+
+
+def _compact(faces: Ints, count: int) -> tuple[Ints, Ints]:
+    """The vertices that faces use, ascending, and the faces over these."""
+    used = np.zeros(count, bool)
+    used[faces.ravel()] = True
+    number = np.cumsum(used) - 1
+    return np.flatnonzero(used), number[faces]
+
+
+def _without_unused(surface: Surface) -> Surface:
+    used, faces = _compact(surface.faces, len(surface.points))
+    return Surface(surface.points[used], faces)
