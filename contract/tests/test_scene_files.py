@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from nephra_contract import draco, obj, scene_files, scene_reading
+from nephra_contract import glb as glb_module
 from nephra_contract import labels as names
-from nephra_contract import scene_files
-from nephra_contract.decimals import fixed_point, whole
-from nephra_contract.errors import InternalError
-from nephra_contract.scene import Mesh, Scene
+from nephra_contract.axes import turned
+from nephra_contract.decimals import doubled, fixed_point, whole
+from nephra_contract.errors import EngineMissing, InternalError
+from nephra_contract.scene import Extent, Level, Mesh, Scene
 from nephra_contract.scene_files import write_scene
 
 trimesh: Any = pytest.importorskip("trimesh", reason="trimesh reads the files back")
@@ -173,7 +177,7 @@ def test_damage_on_disk_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def shifted(prefix: bytes, values: NDArray[np.float64]) -> bytes:
         return fixed_point(prefix, values + 0.01)
 
-    monkeypatch.setattr(scene_files, "fixed_point", shifted)
+    monkeypatch.setattr(obj, "fixed_point", shifted)
     with pytest.raises(InternalError):
         write_scene(tmp_path, scene(), "scene")
 
@@ -186,6 +190,7 @@ def test_numbers_are_written_as_python_would() -> None:
     )
     assert fixed_point(b"v", values).decode() == expected
     assert whole(b"f", np.array([[1, 20, 300], [0, 5, 6]])) == b"f 1 20 300\nf 0 5 6\n"
+    assert doubled(b"f", np.array([[1, 20, 300]])) == b"f 1//1 20//20 300//300\n"
 
 
 def test_many_lines_are_written_in_blocks() -> None:
@@ -193,3 +198,173 @@ def test_many_lines_are_written_in_blocks() -> None:
     numbers = np.arange(300_000, dtype=np.int64).reshape(-1, 1)
     found = whole(b"f", numbers).splitlines()
     assert found == [b"f %d" % n for n in range(300_000)]
+
+
+def test_groups_of_the_table_are_groups_of_the_obj(tmp_path: Path) -> None:
+    """A viewer can switch off all kidneys at once; what no table names has its own group only."""
+    meshes = (*scene().meshes, ball(251, (0, 0, 0), (3, 3, 3)))
+    write_scene(tmp_path, Scene(meshes), "scene")
+    text = (tmp_path / "scene.obj").read_text().splitlines()
+    groups = [line for line in text if line.startswith("g ")]
+    assert groups == ["g kidney_right kidney", "g artery", "g label_251"]
+    document, _ = glb(tmp_path / "scene.glb")
+    assert [n["extras"].get("group") for n in document["nodes"]] == ["kidney", "artery", None]
+    assert [n["name"] for n in document["nodes"]] == ["kidney_right", "artery", "label_251"]
+
+
+def test_normals_stand_in_the_obj_on_request(tmp_path: Path) -> None:
+    """One per vertex, outward, in the file's axes; faces name both."""
+    write_scene(tmp_path, replace(scene(), normals=True), "scene")
+    text = (tmp_path / "scene.obj").read_text().splitlines()
+    vertices = np.array([line.split()[1:] for line in text if line.startswith("v ")], float)
+    normals = np.array([line.split()[1:] for line in text if line.startswith("vn ")], float)
+    assert len(vertices) == len(normals)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=2e-4)
+    count = len(scene().meshes[0].vertices)
+    centre = vertices[:count].mean(axis=0)
+    assert (((vertices[:count] - centre) * normals[:count]).sum(axis=1) > 0).all()
+    faces = [line.split()[1:] for line in text if line.startswith("f ")]
+    assert all(a.split("//")[0] == a.split("//")[1] for face in faces for a in face)
+    found = objects(tmp_path / "scene.obj")
+    assert all(m.is_watertight and m.volume > 0 for m in found.values())
+
+
+def coarse(mesh: Mesh) -> Level:
+    """A coarser ball of the same bounds."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    shape = trimesh.creation.icosphere(subdivisions=1)
+    points = np.asarray(shape.vertices) * (high - low) / 2 + (high + low) / 2
+    return Level(points, np.asarray(shape.faces, np.int64), 0.7)
+
+
+def levelled(compression: Literal["none", "draco"] = "none") -> Scene:
+    """The scene with a coarser form of each surface."""
+    meshes = tuple(replace(m, levels=(coarse(m),)) for m in scene().meshes)
+    return Scene(meshes, compression=compression)
+
+
+def test_levels_are_nodes_that_the_finest_refers_to(tmp_path: Path) -> None:
+    """MSFT_lod with coverage and error; who does not know it sees the finest only."""
+    write_scene(tmp_path, levelled(), "scene")
+    document, _ = glb(tmp_path / "scene.glb")
+    assert document["extensionsUsed"] == ["MSFT_lod"]
+    assert "extensionsRequired" not in document
+    nodes = document["nodes"]
+    roots = [nodes[n] for n in document["scenes"][0]["nodes"]]
+    assert [r["name"] for r in roots] == ["kidney_right", "artery"]
+    for root in roots:
+        (number,) = root["extensions"]["MSFT_lod"]["ids"]
+        assert nodes[number]["name"] == f"{root['name']}_lod1"
+        assert nodes[number]["extras"]["error_mm"] == 0.7
+        assert len(root["extras"]["MSFT_screencoverage"]) == 2
+        assert nodes[number]["mesh"] != root["mesh"]
+    seen = trimesh.load_scene(tmp_path / "scene.glb").to_mesh()
+    assert len(seen.faces) == sum(len(m.faces) for m in scene().meshes)
+
+
+@pytest.mark.parametrize("made", [scene(), levelled()])
+def test_draco_is_smaller_and_within_its_quantisation(tmp_path: Path, made: Scene) -> None:
+    """Another decoder finds each vertex within the stated distance, and the same surfaces."""
+    engine: Any = pytest.importorskip("DracoPy", reason="DracoPy is optional")
+    write_scene(tmp_path, made, "plain")
+    write_scene(tmp_path, replace(made, compression="draco"), "packed")
+    sizes = [(tmp_path / f"{stem}.glb").stat().st_size for stem in ("plain", "packed")]
+    assert sizes[1] < sizes[0] / 3
+    document, binary = glb(tmp_path / "packed.glb")
+    assert document["extensionsRequired"] == ["KHR_draco_mesh_compression"]
+    stated_mm = document["asset"]["extras"]["quantisation_mm"]
+    for root, mesh in zip(document["scenes"][0]["nodes"], made.meshes, strict=True):
+        (primitive,) = document["meshes"][document["nodes"][root]["mesh"]]["primitives"]
+        view = document["bufferViews"][
+            primitive["extensions"]["KHR_draco_mesh_compression"]["bufferView"]
+        ]
+        assert "target" not in view
+        data = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
+        decoded = engine.decode(data)
+        expected = np.sort(mesh.vertices * (-1, 1, 1), axis=0)[:, [0, 2, 1]]
+        off_mm = np.abs(np.sort(decoded.points * 1000.0, axis=0) - expected)
+        assert off_mm.max() < stated_mm + 1e-3
+        solid = trimesh.Trimesh(decoded.points, decoded.faces, process=False)
+        assert solid.is_watertight
+        assert solid.volume * 1e9 == pytest.approx(mesh.volume_mm3, rel=1e-3)
+
+
+def test_draco_is_refused_where_it_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clear 422 that says what to install."""
+    monkeypatch.setitem(sys.modules, "DracoPy", None)
+    monkeypatch.setattr(draco, "find_spec", lambda _: None)
+    with pytest.raises(EngineMissing) as refusal:
+        write_scene(tmp_path, replace(scene(), compression="draco"), "scene")
+    assert (refusal.value.status, refusal.value.code) == (422, "engine_missing")
+    assert "[draco]" in refusal.value.action
+
+
+def at_its_voxels(mesh: Mesh) -> Mesh:
+    """With the extent of the voxels that it stands for."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    return replace(mesh, voxels=Extent(low + 0.5, high - 0.5, np.full(3, 1.5)))
+
+
+@pytest.mark.parametrize("suffix", ["obj", "glb"])
+@pytest.mark.parametrize(
+    "flip", [np.diag(d) for d in ([-1.0, 1, 1], [1.0, -1, 1], [-1.0, -1, 1], [1.0, -1, -1])]
+)
+def test_a_wrong_axis_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flip: NDArray[np.float64], suffix: str
+) -> None:
+    """A writer that turns or mirrors the patient does not get away with it, in either file."""
+
+    def wrong(points: NDArray[np.float64], space: str) -> NDArray[np.float64]:
+        return np.asarray(turned(points, space) @ flip)
+
+    made = Scene(tuple(at_its_voxels(m) for m in scene().meshes))
+    write_scene(tmp_path, made, "scene")
+    monkeypatch.setattr(obj if suffix == "obj" else glb_module, "turned", wrong)
+    with pytest.raises(InternalError):
+        write_scene(tmp_path, made, "scene")
+
+
+@pytest.mark.parametrize("flip", [(-1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_a_surface_beside_its_voxels_is_noticed(tmp_path: Path, flip: tuple[int, int, int]) -> None:
+    """Bounds are held to the mask's in the patient, not only to the scene's."""
+    kidney = at_its_voxels(scene().meshes[0])
+    faces = kidney.faces if np.prod(flip) > 0 else kidney.faces[:, ::-1]
+    wrong = replace(kidney, vertices=kidney.vertices * flip, faces=faces)
+    with pytest.raises(InternalError):
+        write_scene(tmp_path, Scene((wrong,)), "scene")
+
+
+@pytest.mark.parametrize("what", ["name", "face", "vertex", "inside out", "half a file"])
+@pytest.mark.parametrize("suffix", ["obj", "glb"])
+def test_files_that_lack_something_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, suffix: str
+) -> None:
+    """A name, a count, a winding, an end."""
+    right = scene()
+    kidney, artery = right.meshes
+    spoilt = {
+        "name": replace(kidney, label=names.KIDNEY_LEFT),
+        "face": replace(kidney, faces=kidney.faces[1:]),
+        "vertex": replace(kidney, vertices=kidney.vertices[:-1], faces=kidney.faces[:50]),
+        "inside out": replace(kidney, faces=kidney.faces[:, ::-1]),
+        "half a file": kidney,
+    }[what]
+    writer: Any = obj.obj if suffix == "obj" else glb_module.glb
+
+    def write(given: Scene, *more: Any) -> Any:
+        parts = b"".join(writer(replace(given, meshes=(spoilt, artery)), *more))
+        return [parts[: len(parts) // 2] if what == "half a file" else parts]
+
+    monkeypatch.setattr(scene_files, suffix, write)
+    with pytest.raises(InternalError):
+        write_scene(tmp_path, right, "scene")
+
+
+def test_large_files_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces end at ends of lines, and nothing is counted twice."""
+    monkeypatch.setattr(scene_reading, "_BLOCK", 1000)
+    monkeypatch.setattr(scene_reading, "_FACES", 7)
+    write_scene(tmp_path, scene(), "scene")
+    write_scene(tmp_path, replace(scene(), normals=True, space="RAS"), "scene")

@@ -28,21 +28,36 @@ def whole(prefix: bytes, values: NDArray[np.int64]) -> bytes:
     return _lines(prefix, np.asarray(values, dtype=np.int64), 0)
 
 
-def _lines(prefix: bytes, scaled: NDArray[np.int64], decimals: int) -> bytes:
-    """Block by block, so that the scratch array stays small."""
+def doubled(prefix: bytes, values: NDArray[np.int64]) -> bytes:
+    """As `whole`, with each number written as `n//n`: OBJ's vertex and its normal."""
+    pairs = np.repeat(np.asarray(values, dtype=np.int64), 2, axis=1)
+    return _lines(prefix, pairs, 0, (b"\0 ", b"//"))
+
+
+def _lines(
+    prefix: bytes, scaled: NDArray[np.int64], decimals: int, before: tuple[bytes, ...] = (b"\0 ",)
+) -> bytes:
+    """Block by block, so that the scratch array stays small.
+
+    Args:
+        before: two bytes before the first value of a line, the second, … and again.
+    """
     blocks = (scaled[i : i + _BLOCK] for i in range(0, len(scaled), _BLOCK))
-    return b"".join(_block(prefix, block, decimals) for block in blocks)
+    return b"".join(_block(prefix, block, decimals, before) for block in blocks)
 
 
-def _block(prefix: bytes, scaled: NDArray[np.int64], decimals: int) -> bytes:
+def _block(
+    prefix: bytes, scaled: NDArray[np.int64], decimals: int, before: tuple[bytes, ...]
+) -> bytes:
     """Digits go right-aligned into cells of equal width; bytes that stay 0 are left out."""
     rows, columns = scaled.shape
     magnitude = np.abs(scaled)
     digits = max(len(str(int(magnitude.max(initial=0)))), decimals + 1)
-    width = 2 + digits + (1 if decimals else 0)  # space, sign, digits, point
+    width = 3 + digits + (1 if decimals else 0)  # separator, sign, digits, point
     cells = np.zeros((rows, columns, width), dtype=np.uint8)
-    cells[..., 0] = ord(" ")
-    cells[..., 1] = np.where(scaled < 0, ord("-"), 0)
+    for column in range(columns):
+        cells[:, column, :2] = np.frombuffer(before[column % len(before)], dtype=np.uint8)
+    cells[..., 2] = np.where(scaled < 0, ord("-"), 0)
     column, rest = width - 1, magnitude
     for place in range(digits):
         if decimals and place == decimals:
