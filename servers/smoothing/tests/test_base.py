@@ -252,11 +252,11 @@ def test_simplifying_keeps_to_its_distance() -> None:
     """A larger error gives fewer triangles, zero all; the measured error is within the bound."""
     inside = np.linalg.norm(world((40, 40, 40), np.eye(4)) - 19.5, axis=-1) <= 15
     counts = []
-    for error_mm in (0.0, 0.05, 0.3):
+    for error_mm in (0.0, 0.1, 0.5):
         outcome = made(inside * LIVER, np.eye(4), decimation_error_mm=error_mm)
         assert outcome.report["structures"]["liver"]["decimation_error_mm"] <= error_mm
         counts.append(len(only(outcome).faces))
-    assert counts[0] > 2 * counts[1] > 4 * counts[2]
+    assert counts[0] > 1.5 * counts[1] > 3 * counts[2]
 
 
 def test_triangles_are_limited() -> None:

@@ -7,17 +7,23 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_smoothing.soundness import faulty_points, is_sound, piece_of_faces
+from nephra_smoothing.soundness import faulty_points, is_sound, part, piece_of_faces
 from nephra_smoothing.surface import Surface, polydata
 
 #: The library keeps its mesh in globals of the process.
 _ONE_AT_A_TIME = threading.Lock()
-#: How fast the library's tolerance grows; below 5 it stalls long before its target.
+#: How fast the library's tolerance grows on its way to a number of faces; below 5 it stalls.
 _AGGRESSION = 7.0
-_SAMPLES = 3000
+#: Without such a number it collapses all that costs less than this: a sum of squared distances.
+_LIBRARY_COST = float(np.finfo(np.float64).eps)
+#: At a cost of the square of so many distances, 99 % of the surface lie within the distance.
+_COST_PER_DISTANCE = 2.6
+_SAMPLES = 600
 #: Pieces of fewer faces are left as they are: a collapsed octahedron is flat.
 _LEAST_FACES = 60
 _MOST_MENDINGS = 5
+#: Below this distance nothing is worth a try.
+_LEAST_ERROR_MM = 1e-4
 
 
 def simplify(
@@ -28,29 +34,32 @@ def simplify(
     Args:
         surface: sound.
         error_mm: 99 % of the old surface stay within this distance of the new one.
-        radius_mm: a typical radius of curvature; a guess of the first target.
+        radius_mm: a typical radius of curvature.
         most_faces: more are not kept, even if the error then is larger.
 
     Returns:
         A sound surface, the old one if none was found, and the distance that was measured, mm.
     """
-    piece = piece_of_faces(surface)
-    small = np.bincount(piece)[piece] < _LEAST_FACES
+    if len(surface.faces) <= _LEAST_FACES:
+        return surface, 0.0
+    small = _small_pieces(surface)
     # A chord of length h over a circle of radius r is off by h² / 8 r.
-    edge_mm = np.sqrt(8 * radius_mm * error_mm)
-    # Curvature is uneven: twice as many faces as an even ball would need.
-    target = max(2 * surface.area_mm2 / (0.433 * edge_mm**2), _LEAST_FACES)
-    most = min(0.9 * len(surface.faces), most_faces)
-    while target < most or len(surface.faces) > most_faces:
-        fewer = _collapsed(surface, small, int(min(target, most)))
-        found_mm = np.inf if fewer is None else deviation_mm(surface, fewer)
-        if fewer is not None and (found_mm <= error_mm or target >= most):
-            return fewer, found_mm
-        if target >= most:
-            break
-        # The error falls as the number of faces grows.
-        target *= float(np.clip(1.1 * found_mm / error_mm, 1.3, 5))
-    return surface, 0.0
+    edge_mm = np.sqrt(8 * radius_mm * max(error_mm, _LEAST_ERROR_MM))
+    best, found_mm, allowed_mm = surface, 0.0, error_mm
+    while allowed_mm > max(_LEAST_ERROR_MM, error_mm / 5):
+        fewer = _collapsed(surface, small, edge_mm, error_mm=allowed_mm)
+        if fewer is not None:
+            fewer_mm = deviation_mm(surface, fewer)
+            if fewer_mm <= error_mm:
+                best, found_mm = fewer, fewer_mm
+                break
+        allowed_mm /= 1.6
+    if len(best.faces) > most_faces:
+        edge_mm = 2 * np.sqrt(surface.area_mm2 / (0.433 * most_faces))
+        fewer = _collapsed(surface, small, edge_mm, faces=most_faces)
+        if fewer is not None:
+            return fewer, deviation_mm(surface, fewer)
+    return best, found_mm
 
 
 def deviation_mm(old: Surface, new: Surface) -> float:
@@ -66,54 +75,72 @@ def deviation_mm(old: Surface, new: Surface) -> float:
     return float(np.percentile(np.abs(vtk_to_numpy(found)), 99))
 
 
-def _collapsed(surface: Surface, keep: NDArray[np.bool_], target: int) -> Surface | None:
-    """Collapse to about `target` faces; None if no sound surface came out.
+def _small_pieces(surface: Surface) -> NDArray[np.bool_]:
+    """(M,) faces of pieces that have only a few."""
+    piece = piece_of_faces(surface)
+    return np.asarray(np.bincount(piece)[piece] < _LEAST_FACES)
+
+
+def _collapsed(
+    surface: Surface,
+    keep: NDArray[np.bool_],
+    edge_mm: float,
+    error_mm: float | None = None,
+    faces: int | None = None,
+) -> Surface | None:
+    """Collapse within a distance, or to a number of faces; None if no sound surface came out.
 
     The library does not see when a collapse pinches the surface. What lies around such a place
     is then kept as it was, and the rest is collapsed anew, up to that part's border.
 
     Args:
         keep: (M,) faces that stay as they are.
+        edge_mm: about the length of the new edges.
     """
     from scipy.spatial import cKDTree
 
-    centres = surface.points[surface.faces].mean(axis=1)
-    reach_mm = 2 * np.sqrt(surface.area_mm2 / (0.433 * target))
-    keep = keep.copy()
+    # The cost that the library stops at is fixed: the surface is scaled instead.
+    scale = 1.0 if error_mm is None else np.sqrt(_LIBRARY_COST) / (_COST_PER_DISTANCE * error_mm)
+    scaled = Surface(surface.points * scale, surface.faces)
     tree = None
     for attempt in range(_MOST_MENDINGS):
-        found = _collapsed_beside(surface, keep, target)
+        found = _collapsed_beside(scaled, keep, faces)
+        found = Surface(found.points / scale, found.faces)
         if is_sound(found):
             return found
-        tree = tree or cKDTree(centres)
-        near = tree.query_ball_point(faulty_points(found), reach_mm * 1.5**attempt)
+        tree = tree or cKDTree(surface.points[surface.faces].mean(axis=1))
+        near = tree.query_ball_point(faulty_points(found), edge_mm * 1.5**attempt)
+        keep = keep.copy()
         keep[np.unique(np.concatenate([np.asarray(n, np.int64) for n in near]))] = True
     return None
 
 
-def _collapsed_beside(surface: Surface, keep: NDArray[np.bool_], target: int) -> Surface:
+def _collapsed_beside(surface: Surface, keep: NDArray[np.bool_], faces: int | None) -> Surface:
+    """Collapse all but what is kept, which is joined to it again."""
+    if not keep.any():
+        return _run(surface, faces)
+    fixed = part(surface, keep)
+    moving = part(surface, ~keep)
+    if faces is not None:
+        faces = max(faces - len(fixed.faces), len(moving.faces) // 50)
+        if faces >= len(moving.faces):
+            return surface
+    moved = _run(moving, faces)
+    # The border's vertices are in both parts, to the last bit.
+    every = np.concatenate([moved.points, fixed.points])
+    unique, number = np.unique(every, axis=0, return_inverse=True)
+    joined = np.concatenate([moved.faces, fixed.faces + len(moved.points)])
+    return Surface(unique, number.reshape(-1)[joined])
+
+
+def _run(surface: Surface, faces: int | None) -> Surface:
     import fast_simplification
 
-    moving, points = _compact(surface.points, surface.faces[~keep])
-    target = max(target - int(keep.sum()), len(moving) // 50)
-    if target >= len(moving):
+    if not len(surface.faces):
         return surface
     with _ONE_AT_A_TIME:
-        new_points, new_faces = fast_simplification.simplify(
-            points, moving.astype(np.int32), target_count=target, agg=_AGGRESSION,
-            preserve_border=True,
+        points, triangles = fast_simplification.simplify(
+            surface.points, surface.faces.astype(np.int32), target_count=faces or 1,
+            agg=_AGGRESSION, lossless=faces is None, preserve_border=True,
         )  # fmt: skip
-    fixed, fixed_points = _compact(surface.points, surface.faces[keep])
-    # The border's vertices are in both parts, to the last bit.
-    every = np.concatenate([np.asarray(new_points, np.float64), fixed_points])
-    unique, number = np.unique(every, axis=0, return_inverse=True)
-    faces = np.concatenate([np.asarray(new_faces, np.int64), fixed + len(new_points)])
-    return Surface(unique, number.reshape(-1)[faces])
-
-
-def _compact(
-    points: NDArray[np.float64], faces: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The faces renumbered over the points that they use, and those points."""
-    used, number = np.unique(faces, return_inverse=True)
-    return number.reshape(-1, 3).astype(np.int64), points[used]
+    return Surface(np.asarray(points, np.float64), np.asarray(triangles, np.int64))

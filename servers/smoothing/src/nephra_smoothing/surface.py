@@ -26,22 +26,34 @@ class Surface:
 
     @cached_property
     def corners(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Three (M, 3) arrays: the corners of each face, about the mesh's centre."""
+        """Three (3, M) arrays: x, y, z of the corners of each face, about the mesh's centre."""
         # About the centre, so that a large offset from the origin costs no digits.
-        centred = self.points - self.points.mean(axis=0)
-        a, b, c = (centred[self.faces[:, k]] for k in range(3))
+        centred = np.ascontiguousarray((self.points - self.points.mean(axis=0)).T)
+        a, b, c = (np.take(centred, self.faces[:, k], axis=1) for k in range(3))
         return a, b, c
 
     @cached_property
     def across(self) -> NDArray[np.float64]:
         """(M, 3): per face its normal, as long as twice its area, mm²."""
         a, b, c = self.corners
-        return np.cross(b - a, c - a)
+        u, v = b - a, c - a
+        # Row by row: several times as fast as numpy's cross product.
+        rows = np.empty_like(u)
+        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            np.multiply(u[j], v[k], out=rows[i])
+            rows[i] -= u[k] * v[j]
+        return rows.T
 
     @cached_property
     def face_volumes_mm3(self) -> NDArray[np.float64]:
         """(M,): the signed volumes of the faces with the centre; they sum to the enclosed one."""
-        return np.asarray(np.einsum("ij,ij->i", self.corners[0], self.across) / 6)
+        return np.asarray(np.einsum("ij,ij->j", self.corners[0], self.across.T) / 6)
+
+    @cached_property
+    def twice_areas_mm2(self) -> NDArray[np.float64]:
+        """(M,): twice the area of each face."""
+        rows = self.across.T
+        return np.asarray(np.sqrt(np.einsum("ij,ij->j", rows, rows)))
 
     @property
     def volume_mm3(self) -> float:
@@ -51,15 +63,16 @@ class Surface:
     @property
     def area_mm2(self) -> float:
         """The area of all faces."""
-        return float(np.linalg.norm(self.across, axis=1).sum() / 2) if len(self.faces) else 0.0
+        return float(self.twice_areas_mm2.sum() / 2) if len(self.faces) else 0.0
 
     @property
     def normals(self) -> NDArray[np.float64]:
         """(N, 3) unit vectors outward, weighted by area; 0 where faces cancel."""
         total = np.empty_like(self.points)
+        corners = np.ascontiguousarray(self.faces.T).ravel()
         for axis in range(3):
-            each = np.repeat(self.across[:, axis], 3)
-            total[:, axis] = np.bincount(self.faces.ravel(), each, len(self.points))
+            each = np.tile(self.across[:, axis], 3)
+            total[:, axis] = np.bincount(corners, each, len(self.points))
         length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
         return np.asarray(total / length)
 
@@ -95,8 +108,11 @@ def flying_edges(field: Field, level: float = 0.0) -> Surface:
         return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     indices = vtk_to_numpy(found.GetPoints().GetData())[:, ::-1].astype(np.float64)
     faces = vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int64)
+    # Its faces look outward; that its axes changed places turned them round, a mirror does again.
+    if np.linalg.det(field.affine[:3, :3]) > 0:
+        faces = np.ascontiguousarray(faces[:, ::-1])
     points = indices @ field.affine[:3, :3].T + field.affine[:3, 3]
-    return Surface(points, faces).outward()
+    return Surface(points, faces)
 
 
 def windowed_sinc(surface: Surface, pass_band: float, iterations: int) -> Surface:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from nephra_contract import labels as names
@@ -18,6 +16,7 @@ from nephra_contract.orientation import canonical
 from nephra_contract.progress import Progress
 from nephra_contract.scene import Compression, Extent, Mesh, Scene, WorldSpace
 from nephra_contract.volume import LabelMap
+from nephra_smoothing.boxes import Box, boxes_of
 from nephra_smoothing.methods import METHODS, Solid, Wish
 from nephra_smoothing.soundness import is_sound
 
@@ -103,9 +102,9 @@ def base(labels: LabelMap, parameters: Base, progress: Progress) -> Outcome:
     progress.advance(0.0, "surfaces")
     if parameters.compression == "draco":
         require_draco()
-    wanted, absent = _wanted(labels, parameters.structures)
     turned = canonical(labels)
-    boxes = _boxes(turned.voxels)
+    boxes = boxes_of(turned.voxels)
+    wanted, absent = _wanted(tuple(boxes), parameters.structures)
     meshes: list[Mesh] = []
     report: dict[str, Any] = {}
     warnings = [f"The mask has no {name}." for name in absent]
@@ -130,9 +129,8 @@ def base(labels: LabelMap, parameters: Base, progress: Progress) -> Outcome:
     return Outcome(scene, {"structures": report}, tuple(warnings))
 
 
-def _wanted(labels: LabelMap, structures: list[str] | None) -> tuple[list[int], list[str]]:
+def _wanted(present: tuple[int, ...], structures: list[str] | None) -> tuple[list[int], list[str]]:
     """The numbers to take that are there, and the names asked for in vain."""
-    present = labels.present
     if not present:
         raise _nothing("The mask is empty.")
     if structures is None:
@@ -172,15 +170,7 @@ def _wish(parameters: Base) -> Wish:
     )
 
 
-def _boxes(voxels: NDArray[Any]) -> dict[int, tuple[slice, slice, slice]]:
-    """The bounding box of every label, in one pass."""
-    from scipy.ndimage import find_objects
-
-    found: Iterator[tuple[int, Any]] = enumerate(find_objects(voxels), start=1)
-    return {number: box for number, box in found if box is not None}
-
-
-def _extent(labels: LabelMap, box: tuple[slice, slice, slice], bulge_mm: float) -> Extent:
+def _extent(labels: LabelMap, box: Box, bulge_mm: float) -> Extent:
     """The box of a label's voxels; surfaces bulge over it by less than three voxels and blur."""
     ends = np.array([[s.start - 0.5, s.stop - 0.5] for s in box])
     outer = labels.to_world(np.array(list(product(*ends))))

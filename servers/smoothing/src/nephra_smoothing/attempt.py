@@ -1,0 +1,196 @@
+"""Attempts at the surface of a structure, from the smoothest to the safest, each judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nephra_smoothing.field import (
+    Field,
+    Occupancy,
+    anti_aliased,
+    occupancy,
+    padding,
+    plain,
+    refined,
+)
+from nephra_smoothing.shape import BROKEN, LOST, OPEN, Made, Structure, Wish
+from nephra_smoothing.soundness import part, piece_of_faces
+from nephra_smoothing.surface import Surface, flying_edges, windowed_sinc
+
+#: Cells are never made larger than this by averaging voxels, and a fifth of the radius.
+_COARSEST_MM = 1.8
+_CELLS_PER_RADIUS = 5
+#: Slices thicker than this many times the pixels are interpolated.
+_THICK_SLICES = 2.0
+#: Standard deviation of the blur, in cells, where the request leaves it open.
+_SIGMA_ORGAN, _SIGMA_TUBE = 0.9, 0.8
+_SINC_ITERATIONS = 15
+#: Above this error the iso level is moved before the surface is.
+_LEVEL_TOLERANCE = 0.03
+#: Pieces of a surface below this many voxels are an artefact of the blur.
+_CRUMB_VOXELS = 0.3
+#: A surface bulges over the outer faces of its voxels by less than so many of them.
+_BEYOND_VOXELS = 0.8
+#: A piece above this many voxels counts as one.
+_PIECE_VOXELS = 3.01
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to a surface."""
+
+    name: str
+    reduce: tuple[int, int, int] = (1, 1, 1)
+    refine: int = 1  # thinner slices per slice
+    sigma: float = _SIGMA_TUBE  # cells; 0: no blur
+    pass_band: float = 0.0  # 0: no smoothing of the mesh
+    last_for_light: bool = False  # what follows does not mend light faults
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether cells are larger than voxels."""
+        return self.voxels > 1
+
+    @property
+    def voxels(self) -> int:
+        """Per cell."""
+        return int(np.prod(self.reduce))
+
+
+def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
+    """All ways to try, the smoothest first."""
+    spacing = structure.spacing_mm
+    if not wish.thin:
+        cell_mm = max(min(_COARSEST_MM, structure.radius_mm / _CELLS_PER_RADIUS), spacing.min())
+        i, j, k = (int(np.clip(cell_mm / s + 0.25, 1, 4)) for s in spacing)
+        cells = spacing * (i, j, k)
+        refine = int(np.clip(round(cells.max() / cells.min()), 1, 6))
+        if spacing.max() <= _THICK_SLICES * np.median(spacing):
+            refine = 1
+        yield Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05)
+        if (i, j, k, refine) != (1, 1, 1, 1):
+            yield Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05, last_for_light=True)
+    yield Attempt("thin", pass_band=0.3, last_for_light=True)
+    yield Attempt("thin, mesh as contoured")
+    yield Attempt("voxels", sigma=0.0)
+
+
+def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
+    """Contoured and smooth, with what can be said of it before it is finished."""
+    field, occupied = _field(structure, wish, attempt)
+    surface = _levelled(field, structure.volume_mm3)
+    if not len(surface.faces):
+        return Made(surface, attempt.name, faults=(OPEN,))
+    piece = piece_of_faces(surface)
+    volumes_mm3 = np.bincount(piece, surface.face_volumes_mm3).astype(np.float64)
+    crumbs = np.abs(volumes_mm3) < _CRUMB_VOXELS * structure.voxel_mm3
+    if crumbs.any() and not crumbs.all():
+        surface = part(surface, ~crumbs[piece])
+    if attempt.pass_band:
+        surface = windowed_sinc(surface, attempt.pass_band, _SINC_ITERATIONS)
+    surface = _within(surface, structure)
+    faults: list[str] = []
+    lost_mm3 = _lost_mm3(field, occupied)
+    if lost_mm3 > _PIECE_VOXELS * structure.voxel_mm3:
+        faults.append(LOST)
+    elif _broken(volumes_mm3, structure):
+        faults.append(BROKEN)
+    return Made(surface, attempt.name, faults=tuple(faults), lost_mm3=lost_mm3)
+
+
+def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, Occupancy]:
+    cells = structure.spacing_mm * attempt.reduce
+    thick = int(np.argmax(cells))
+    thinner = cells.copy()
+    thinner[thick] /= attempt.refine
+    sigma_mm = thinner * attempt.sigma
+    if wish.smoothing_mm is not None and attempt.sigma:
+        # Beyond a few cells the kernel costs much and the mesh says nothing any more.
+        sigma_mm = np.minimum(np.full(3, wish.smoothing_mm), 6 * thinner)
+    occupied = occupancy(structure.mask, structure.affine, attempt.reduce, padding(sigma_mm, cells))
+    if attempt.refine > 1:
+        occupied = refined(occupied, thick, attempt.refine)
+    if not sigma_mm.any():
+        return plain(occupied), occupied
+    return anti_aliased(occupied, sigma_mm), occupied
+
+
+def _levelled(field: Field, volume_mm3: float) -> Surface:
+    """Contour; where the volume is far off, at the level that encloses it, by bisection."""
+    surface = flying_edges(field)
+    if abs(surface.volume_mm3 / volume_mm3 - 1) <= _LEVEL_TOLERANCE:
+        return surface
+    values = field.values
+    # Below the border's value the surface would be open; the highest value encloses nothing.
+    low, high = float(max(_border(values), values.min())), float(values.max())
+    for _ in range(16):
+        level = (low + high) / 2
+        surface = flying_edges(field, _between(values, level))
+        excess = surface.volume_mm3 / volume_mm3 - 1
+        if abs(excess) <= _LEVEL_TOLERANCE / 3:
+            break
+        low, high = (level, high) if excess > 0 else (low, level)
+    return surface
+
+
+def _border(values: NDArray[np.float32]) -> float:
+    return max(float(np.take(values, (0, -1), axis=a).max()) for a in range(3))
+
+
+def _between(values: NDArray[np.float32], level: float) -> float:
+    """A level close by that no grid point has: vertices would fall together there."""
+    for _ in range(20):
+        if not (np.abs(values - level) < 1e-5).any():
+            break
+        level += 3.1e-5
+    return level
+
+
+def _lost_mm3(field: Field, occupied: Occupancy) -> float:
+    """The largest piece of voxels that have no inside of the surface even next to them."""
+    from cc3d import connected_components
+
+    near = field.values > 0
+    for axis in range(3):
+        along = np.moveaxis(near, axis, 0)
+        before = along[:-1].copy()
+        along[:-1] |= along[1:]
+        along[1:] |= before
+    lost = occupied.share > 0.05
+    lost &= ~near
+    if not lost.any():
+        return 0.0
+    cell_mm3 = abs(np.linalg.det(occupied.affine[:3, :3]))
+    piece = connected_components(lost, connectivity=26)
+    return float(np.bincount(piece[lost], occupied.share[lost]).max() * cell_mm3)
+
+
+def _within(surface: Surface, structure: Structure) -> Surface:
+    """Press what bulges over the box of the voxels' outer faces, so that it stays near."""
+    affine = structure.affine
+    index = (surface.points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    half = np.array(structure.mask.shape) / 2
+    offset = index - (half - 0.5)
+    over = np.abs(offset) - half
+    beyond = over > 0
+    if not beyond.any():
+        return surface
+    over = np.maximum(over, 0)
+    pressed = half + _BEYOND_VOXELS * over / (_BEYOND_VOXELS + over)
+    index = np.where(beyond, half - 0.5 + np.copysign(pressed, offset), index)
+    return Surface(index @ affine[:3, :3].T + affine[:3, 3], surface.faces)
+
+
+def _broken(volumes_mm3: NDArray[np.float64], structure: Structure) -> bool:
+    """Whether the surface has more shells than the mask has pieces (corners connect)."""
+    from cc3d import connected_components
+
+    outer = int((volumes_mm3 > _PIECE_VOXELS * structure.voxel_mm3).sum())
+    if outer <= 1:
+        return False
+    _, pieces = connected_components(structure.mask, connectivity=26, return_N=True)
+    return outer > int(pieces)
