@@ -152,6 +152,9 @@ class _Document:
         self, points: NDArray[np.float32], directions: NDArray[np.float32], faces: NDArray[np.int64]
     ) -> dict[str, Any]:
         packed = compressed(points, directions, faces, QUANTISATION_MM * METRES)
+        if (len(packed.points), len(packed.faces)) != (len(points), len(faces)):
+            # Draco parts vertices where a surface touches itself: this one stays as it is.
+            return self._plain(points, directions, faces)
         return {
             "attributes": {
                 "POSITION": self._accessor(packed.points),

@@ -73,6 +73,12 @@ class Mesh:
         return float(np.einsum("ij,ij->i", a, np.cross(b, c)).sum() / 6)
 
     @property
+    def area_mm2(self) -> float:
+        """Of all faces."""
+        a, b, c = np.moveaxis(self.vertices[self.faces], 1, 0)
+        return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+
+    @property
     def normals(self) -> NDArray[np.float64]:
         """(N, 3) unit vectors out of the structure, one per vertex, weighted by area."""
         return normals(self.vertices, self.faces)

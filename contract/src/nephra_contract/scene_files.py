@@ -92,9 +92,7 @@ def _check(found: Sequence[Found], meshes: Sequence[Mesh], rounding_mm: float) -
         low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
         if max(np.abs(read.low_mm - low).max(), np.abs(read.high_mm - high).max()) > rounding_mm:
             raise Damaged
-        # What rounding can do to a body is about its skin, of which a box has less than it.
-        a, b, c = high - low
-        skin_mm3 = 2 * (a * b + b * c + c * a) * rounding_mm
+        skin_mm3 = mesh.area_mm2 * rounding_mm
         if abs(read.volume_mm3 - mesh.volume_mm3) > _VOLUME * abs(mesh.volume_mm3) + skin_mm3:
             raise Damaged
         if mesh.voxels is not None and not _is_within(read, mesh.voxels):

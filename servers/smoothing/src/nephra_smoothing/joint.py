@@ -12,10 +12,9 @@ from nephra_contract.progress import Progress
 from nephra_contract.scene import Level
 from nephra_contract.volume import LabelMap, bounding_box
 from nephra_smoothing.label_slices import with_thinner_slices
-from nephra_smoothing.levels import FEWER
+from nephra_smoothing.levels import FEWER, distinct
 from nephra_smoothing.patches import Partition, coarser, simplified
 from nephra_smoothing.relaxation import Points, Sides, hold_volumes, relaxed, volumes_mm3
-from nephra_smoothing.simplification import deviation_mm
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.surface import Surface
 from nephra_smoothing.walls import Ints, Walls, walls
@@ -27,8 +26,6 @@ _MOST_LOST = 0.35
 #: The blur, in voxels, that the first band is about as smooth as.
 _SIGMA = 0.9
 _VOLUME_TOLERANCE = 0.02
-#: A level that keeps more of the triangles of the one before is none.
-_LEVEL_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -186,14 +183,5 @@ def _shared(coarse: Sequence[Partition], label: int, voxels_mm3: float) -> Share
     faults = [] if is_sound(surface) else ["not a closed 2-manifold"]
     if abs(surface.volume_mm3 / voxels_mm3 - 1) > _VOLUME_TOLERANCE:
         faults.append("off the volume of its voxels")
-    levels: list[Level] = []
-    fewest = len(surface.faces)
-    for partition in coarse[1:]:
-        level = partition.surface(label)
-        # The outlines of walls stay; what consists of little else gets no coarser.
-        if len(level.faces) > _LEVEL_SHARE * fewest:
-            break
-        fewest = len(level.faces)
-        levels.append(Level(level.points, level.faces, deviation_mm(surface, level)))
-    error_mm = coarse[0].error_of(label)
-    return Shared(surface, voxels_mm3, error_mm, tuple(faults), tuple(levels))
+    levels = distinct(surface, [partition.surface(label) for partition in coarse[1:]])
+    return Shared(surface, voxels_mm3, coarse[0].error_of(label), tuple(faults), levels)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nephra_contract.scene import Level
-from nephra_smoothing.simplification import deviation_mm, simplify
+from nephra_smoothing.patches import Partition, coarser
+from nephra_smoothing.relaxation import Sides
+from nephra_smoothing.simplification import deviation_mm
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.surface import Surface, hold_volume
 
 #: Each level has about this many times fewer triangles than the one before.
 FEWER = 4
-_LEAST_FACES = 40
-#: Tells `simplify` to stop at the number of faces only.
-_NO_ERROR_MM, _ANY_RADIUS_MM = 1e-6, 1.0
+#: A level that keeps more of the triangles of the one before is none.
+_LEVEL_SHARE = 0.9
+#: Nor is one that is off by a larger share of the structure's size.
+_MOST_ERROR = 0.02
 
 
 def levels_of(surface: Surface, count: int) -> tuple[Level, ...]:
@@ -24,16 +29,31 @@ def levels_of(surface: Surface, count: int) -> tuple[Level, ...]:
     Returns:
         So many, or fewer where there is nothing left to leave out.
     """
-    made: list[Level] = []
-    volume_mm3, finer = surface.volume_mm3, surface
+    volume_mm3, whole = surface.volume_mm3, alone(surface)
+    coarse: list[Surface] = []
     for _ in range(count):
-        target = len(finer.faces) // FEWER
-        if target < _LEAST_FACES:
+        whole = coarser(whole, 1 / FEWER)
+        coarse.append(hold_volume(whole.surface(1), volume_mm3))
+    return distinct(surface, coarse)
+
+
+def distinct(surface: Surface, coarse: list[Surface]) -> tuple[Level, ...]:
+    """Those of ever coarser forms that are sound, much coarser than the one before, and alike."""
+    found: list[Level] = []
+    fewest = len(surface.faces)
+    size_mm = float(np.linalg.norm(np.ptp(surface.points, axis=0)))
+    for level in coarse:
+        if len(level.faces) > _LEVEL_SHARE * fewest or not is_sound(level):
             break
-        found, _ = simplify(finer, _NO_ERROR_MM, _ANY_RADIUS_MM, target)
-        found = hold_volume(found, volume_mm3)
-        if len(found.faces) >= len(finer.faces) or not is_sound(found):
+        fewest = len(level.faces)
+        error_mm = deviation_mm(surface, level)
+        if error_mm > _MOST_ERROR * size_mm:
             break
-        made.append(Level(found.points, found.faces, deviation_mm(surface, found)))
-        finer = found
-    return tuple(made)
+        found.append(Level(level.points, level.faces, error_mm))
+    return tuple(found)
+
+
+def alone(surface: Surface) -> Partition:
+    """One surface as the wall between label 1 and nothing."""
+    sides = np.tile([1, 0], (len(surface.faces), 1))
+    return Partition(surface.points, surface.faces, Sides.of(sides), np.zeros(1))

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from nephra_smoothing.relaxation import Points, Sides, volumes_mm3
 from nephra_smoothing.simplification import _ONE_AT_A_TIME, deviation_mm
-from nephra_smoothing.soundness import faulty_points, is_sound
+from nephra_smoothing.soundness import faulty_points, is_sound, piece_of_faces
 from nephra_smoothing.surface import Surface
 from nephra_smoothing.walls import Ints
 
 _AGGRESSION = 7.0
-#: Walls of fewer faces are left as they are.
+#: Pieces of walls of fewer faces are left as they are.
 _LEAST_FACES = 60
 _FACES_PER_OUTLINE = 2
 _MOST_TARGETS, _MOST_MENDINGS = 4, 5
@@ -71,10 +71,8 @@ def coarser(whole: Partition, share: float) -> Partition:
     patches = []
     for patch, _, _ in _patches(whole, 0.0, 0):
         count = len(patch.old.faces)
-        # Few faces next to a long outline would be nothing but the outline's.
-        target = max(int(share * count), _FACES_PER_OUTLINE * len(_outline(patch.old.faces)))
-        fewer = replace(patch, target=target)
-        patches.append((_LEAST_FACES <= target < count and _collapsed(fewer)) or patch)
+        fewer = replace(patch, target=int(share * count))
+        patches.append((count >= _LEAST_FACES and _collapsed(fewer)) or patch)
     return _settled(whole, patches)
 
 
@@ -136,7 +134,8 @@ def _patches(
         old = Surface(whole.points[ids], number)
         pair = sides.pairs[wall]
         wanted_mm = min(error_mm, float(radius[pair].min()) / 10)
-        keep = np.zeros(len(faces), bool)
+        piece = piece_of_faces(old)
+        keep = np.bincount(piece)[piece] < _LEAST_FACES
         yield _Patch(ids, old, old, keep, len(faces)), wanted_mm, float(share[pair].min())
 
 
@@ -167,7 +166,12 @@ def _collapsed(patch: _Patch) -> _Patch | None:
 
     old, keep = patch.old, patch.keep
     used, moving = _compact(old.faces[~keep], len(old.points))
-    target = max(patch.target * len(moving) // len(old.faces), len(moving) // 50, 4)
+    if not len(moving):
+        return replace(patch, new=old, error_mm=0.0)
+    outline = _outline(moving)
+    # Few faces next to a long outline would be nothing but the outline's.
+    least = max(_FACES_PER_OUTLINE * len(outline), len(moving) // 50, 4)
+    target = max(patch.target * len(moving) // len(old.faces), least)
     if target >= len(moving):
         return replace(patch, new=old, error_mm=0.0)
     with _ONE_AT_A_TIME:
@@ -176,7 +180,7 @@ def _collapsed(patch: _Patch) -> _Patch | None:
             preserve_border=True,
         )  # fmt: skip
     points, faces = np.asarray(points, np.float64), np.asarray(faces, np.int64)
-    number = _matched(old.points, used[_outline(moving)], points, _outline(faces))
+    number = _matched(old.points, used[outline], points, _outline(faces))
     if number is None:
         return None
     fresh = number < 0
@@ -234,7 +238,16 @@ def _faulty(made: Partition) -> Points:
         surface = made.surface(int(label))
         if len(surface.faces) and not is_sound(surface):
             found.append(faulty_points(surface))
+        found.append(surface.points[_back_to_back(surface.faces)])
     return np.concatenate(found)
+
+
+def _back_to_back(faces: Ints) -> Ints:
+    """The corners of faces that have the same three as another one: a body without a volume."""
+    corners = np.sort(faces, axis=1)
+    order = np.lexsort(corners.T)
+    same = np.flatnonzero((np.diff(corners[order], axis=0) == 0).all(axis=1))
+    return np.unique(corners[order[same]])
 
 
 def _mended(patch: _Patch, faulty: Points, attempt: int) -> _Patch:
