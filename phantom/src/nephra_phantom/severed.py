@@ -87,6 +87,8 @@ class Severed:
                     "gap_mm": round(c.gap_mm, 2),
                     "radius_mm": round(c.radius_mm, 2),
                     "endings": list(c.endings),
+                    "ends_mm": np.round(c.ends_mm, 3).tolist(),
+                    "directions": np.round(c.directions, 4).tolist(),
                     "sides_mm": np.round(c.sides_mm, 3).tolist(),
                     "voxels": len(c.removed),
                 }

@@ -44,6 +44,8 @@ class Cut:
         gap_mm: along the centre line.
         radius_mm: of the tube in the middle of the gap.
         endings: how its two ends look.
+        ends_mm: (2, 3) where the centre line enters and leaves the gap, in world mm.
+        directions: (2, 3) unit, of the centre line there, into the gap.
         sides_mm: (2, 3) points inside of the tube just behind both ends, in world mm.
         kept_mm: (2, 3) points up to which both sides keep their tube.
         removed: (n, 3) voxel indices that were taken away.
@@ -52,6 +54,8 @@ class Cut:
     gap_mm: float
     radius_mm: float
     endings: tuple[Ending, Ending]
+    ends_mm: NDArray[np.float64]
+    directions: NDArray[np.float64]
     sides_mm: NDArray[np.float64]
     kept_mm: NDArray[np.float64]
     removed: NDArray[np.intp]
@@ -180,10 +184,12 @@ def _cut(
     mine &= ~_of_others(points, distance / radius, lines, number, box, grid)
     endings = [_ENDINGS[n] for n in rng.choice(len(_ENDINGS), size=2, p=_SHARES)]
     inside = mine
-    behind = []
+    behind, directions = [], []
     for at, sign, ending in ((first, 1.0, endings[0]), (last, -1.0, endings[1])):
         along = line.points[min(at + 3, len(line.points) - 1)] - line.points[max(at - 3, 0)]
-        removed, depth = _end(points - line.points[at], sign * along, radius, ending, rng)
+        along = sign * along / np.linalg.norm(along)
+        removed, depth = _end(points - line.points[at], along, radius, ending, rng)
+        directions.append(along)
         inside = inside & removed
         behind.append(at - int(sign * (depth + 2.0) / _SAMPLE_MM))
     taken = indices[inside]
@@ -193,7 +199,10 @@ def _cut(
     need = _kept(line, first, last) - 2
     sides = line.points[np.clip(behind, 0, len(line.points) - 1)]
     kept = line.points[[first - need, last + need]]
-    return Cut((last - first) * _SAMPLE_MM, radius, (endings[0], endings[1]), sides, kept, taken)
+    return Cut(
+        (last - first) * _SAMPLE_MM, radius, (endings[0], endings[1]), line.points[[first, last]],
+        np.stack(directions), sides, kept, taken,
+    )  # fmt: skip
 
 
 def _of_others(
@@ -235,7 +244,6 @@ def _end(
         ending: its look.
         rng: where chance comes from.
     """
-    along = along / np.linalg.norm(along)
     across = rng.normal(size=3)
     across -= (across @ along) * along
     across /= np.linalg.norm(across)

@@ -77,13 +77,13 @@ def _somewhere(
 
 
 def _blob(centre: NDArray[np.float64], rng: np.random.Generator) -> Tube:
-    radius = float(rng.uniform(0.6, 3.0))
+    radius = float(rng.uniform(0.6, 3.5))
     offset = rng.normal(size=3) * 0.4 * radius
     return Tube(np.stack([centre - offset, centre + offset]), radius * rng.uniform(0.7, 1, 2))
 
 
 def _tube(centre: NDArray[np.float64], rng: np.random.Generator) -> Tube:
-    length, radius = float(rng.uniform(4, 12)), float(rng.uniform(0.8, 2.2))
+    length, radius = float(rng.uniform(4, 12)), float(rng.uniform(0.8, 2.8))
     count = int(length) + 2
     direction = rng.normal(size=3)
     steps = []

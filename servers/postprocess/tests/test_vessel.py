@@ -119,13 +119,26 @@ def test_noise_and_gaps_too_long_are_left_alone_and_said_why() -> None:
 
 
 def test_an_artery_is_never_joined_through_a_vein_or_a_tumour() -> None:
-    """What a bridge must not paint over stops it."""
+    """What a bridge must not paint over stops it where no short way leads around."""
     for obstacle in (names.VEIN, names.TUMOR, names.SPINE):
         cut, _ = _severed()
-        cut.voxels[_tube(cut, (10, 24, 45), (40, 24, 45), 3.0)] = obstacle
+        cut.voxels[10:50, 10:50, 29:31] = obstacle
         outcome = _join(cut)
         np.testing.assert_array_equal(outcome.value.voxels, cut.voxels)
         assert "blocked" in outcome.report["fragments"][0]["reason"]
+
+
+def test_a_bridge_goes_around_a_vessel_that_crosses_its_way() -> None:
+    """The artery is one again, no voxel of the vein is lost, and the report says so."""
+    cut, _ = _severed(gap_mm=16.0)
+    vein = _tube(cut, (10, 24, 45), (40, 24, 45), 2.5)
+    cut.voxels[vein] = names.VEIN
+    outcome = _join(cut)
+    assert _pieces(outcome.value, names.ARTERY) == 1
+    assert bool((outcome.value.voxels[vein] == names.VEIN).all())
+    (bridge,) = outcome.report["bridges"]
+    assert bridge["around"]
+    assert bridge["path_mm"] > bridge["length_mm"]
 
 
 def test_a_bridge_may_run_through_fat_and_organs() -> None:

@@ -1,16 +1,20 @@
-"""Which severed ends belong together: candidates within gates, then a spanning forest."""
+"""Which severed ends may belong together, and how plausible each bridge is.
+
+The odds of each pair of ends come from `plausibility`; what an end's other candidates have for
+themselves is held against it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from nephra_postprocess.fragments import Fragments
+from nephra_postprocess.plausibility import odds_of, odds_of_side
 from nephra_postprocess.tubes import End
 
 Vector = NDArray[np.float64]
@@ -18,7 +22,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gates:
-    """What a bridge has to keep to.
+    """What a bridge has to keep to, whatever else speaks for it.
 
     Args:
         max_gap_mm: longest gap.
@@ -27,6 +31,7 @@ class Gates:
         min_calibre_ratio: smallest ratio of the narrower to the wider radius.
         min_support_mm: shortest tube behind an end that speaks for its direction.
         min_side_support_mm: the same, where only one end speaks for a bridge.
+        min_plausibility: 0..1.
     """
 
     max_gap_mm: float
@@ -35,6 +40,7 @@ class Gates:
     min_calibre_ratio: float
     min_support_mm: float
     min_side_support_mm: float
+    min_plausibility: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +49,14 @@ class Bridge:
 
     Args:
         pieces: the two fragments.
-        ends: numbers of the tips used: two, or one where it meets a side.
+        ends: numbers of the ends used: two, or one where it meets a side.
         index: (3,) the voxel of the tube that it leaves.
-        start_mm, stop_mm: (3,) its two ends in the crop's local frame.
+        start_mm, stop_mm: (3,) the middles of its two cuts, in the volume's local frame.
+        roots_mm: (2, 3) middles of the last whole cross-sections behind them.
         leaving, arriving: (3,) unit directions at start and stop, both from start to stop.
         radii_mm: at start and stop.
-        cost: lower is more plausible.
+        odds: of being right, by what is seen at its ends alone.
+        plausibility: 0..1, its other candidates considered.
     """
 
     pieces: tuple[int, int]
@@ -56,10 +64,17 @@ class Bridge:
     index: NDArray[np.int32]
     start_mm: Vector
     stop_mm: Vector
+    roots_mm: NDArray[np.float64]
     leaving: Vector
     arriving: Vector
     radii_mm: tuple[float, float]
-    cost: float
+    odds: float
+    plausibility: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Lower is more plausible: minus the logarithm of the plausibility."""
+        return round(float(-np.log(max(self.plausibility, 1e-9))), 6)
 
     @property
     def kind(self) -> str:
@@ -72,106 +87,118 @@ class Bridge:
         return float(np.linalg.norm(self.stop_mm - self.start_mm))
 
 
-def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> list[Bridge]:
-    """All bridges that keep to the gates, cheapest first."""
-    found = [*_end_to_end(ends, gates), *_end_to_side(fragments, ends, gates)]
-    return sorted(found, key=lambda b: (b.cost, b.pieces, b.ends))
-
-
-def choose(
-    pieces: int, candidates: Iterable[Bridge], passable: Callable[[Bridge], bool]
-) -> list[Bridge]:
-    """The minimum spanning forest over the fragments, each end used once at most.
+@dataclass(frozen=True)
+class Candidates:
+    """All bridges that keep to the gates, and why others do not.
 
     Args:
-        pieces: number of fragments.
-        candidates: bridges, cheapest first.
-        passable: whether a bridge can be drawn; asked only for those that would be chosen.
+        bridges: cheapest first.
+        refused: by piece, the best reason for which a bridge of its was refused.
     """
-    chosen: list[Bridge] = []
-    left = list(candidates)
-    while True:
-        graph: nx.Graph[int] = nx.Graph()
-        graph.add_nodes_from(range(pieces))
-        joined = nx.utils.UnionFind(range(pieces))
-        for bridge in chosen:
-            joined.union(*bridge.pieces)
-        used = {e for b in chosen for e in b.ends}
-        left = [b for b in left if joined[b.pieces[0]] != joined[b.pieces[1]]]
-        left = [b for b in left if not used & set(b.ends)]
-        for bridge in left:
-            edge = (joined[bridge.pieces[0]], joined[bridge.pieces[1]])
-            if not graph.has_edge(*edge):
-                graph.add_edge(*edge, weight=bridge.cost, bridge=bridge)
-        forest = nx.minimum_spanning_edges(graph, data=True)
-        wanted = sorted((e[2]["bridge"] for e in forest), key=lambda b: (b.cost, b.pieces, b.ends))
-        if not wanted:
-            return sorted(chosen, key=lambda b: (b.cost, b.pieces, b.ends))
-        for bridge in wanted:
-            if used & set(bridge.ends):
-                continue
-            left.remove(bridge)
-            if passable(bridge):
-                chosen.append(bridge)
-                used |= set(bridge.ends)
+
+    bridges: list[Bridge]
+    refused: dict[int, str]
 
 
-def _end_to_end(ends: list[End], gates: Gates) -> list[Bridge]:
+def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> Candidates:
+    """Judge all pairs of near ends, and all ends before a wall."""
+    refusals = _Refusals({})
+    lengths = fragments.volumes_mm3()
+    found = [*_end_to_end(ends, lengths, gates, refusals)]
+    found += _end_to_side(fragments, ends, gates, refusals)
+    odds_at: dict[int, float] = {}
+    for bridge in found:
+        for end in bridge.ends:
+            odds_at[end] = odds_at.get(end, 0.0) + bridge.odds
+    judged = [
+        replace(b, plausibility=min(b.odds / (1 + odds_at[e]) for e in b.ends)) for b in found
+    ]
+    kept = []
+    for bridge in judged:
+        if bridge.plausibility >= gates.min_plausibility:
+            kept.append(bridge)
+        else:
+            refusals.note(bridge.pieces, 5, "what speaks for its bridges is not enough")
+    kept.sort(key=lambda b: (b.cost, b.pieces, b.ends))
+    return Candidates(kept, {piece: reason for piece, (_, reason) in refusals.best.items()})
+
+
+@dataclass(frozen=True)
+class _Refusals:
+    """By piece, how far its best candidate came, and what it failed at."""
+
+    best: dict[int, tuple[int, str]]
+
+    def note(self, pieces: tuple[int, ...], rank: int, reason: str) -> None:
+        """A candidate of some pieces came to a gate, and not through it."""
+        for piece in pieces:
+            if rank > self.best.get(piece, (0, ""))[0]:
+                self.best[piece] = (rank, reason)
+
+
+def _end_to_end(
+    ends: list[End], volumes_mm3: NDArray[np.float64], gates: Gates, refusals: _Refusals
+) -> Iterator[Bridge]:
     if len(ends) < 2:
-        return []
+        return
     tips = np.stack([e.tip_mm for e in ends])
     pairs = cKDTree(tips).query_pairs(gates.max_gap_mm, output_type="ndarray")
-    found = (_match(a, b, ends, gates) for a, b in pairs.tolist())
-    return [b for b in found if b is not None]
+    for a, b in pairs.tolist():
+        one, other = ends[a], ends[b]
+        if one.piece == other.piece:
+            continue
+        pieces = (one.piece, other.piece)
+        failed = _gate(one, other, gates)
+        if failed is not None:
+            refusals.note(pieces, *failed)
+            continue
+        yield Bridge(
+            pieces, (one.number, other.number), one.index, one.tip_mm, other.tip_mm,
+            np.stack([one.anchor_mm, other.anchor_mm]), one.outward, -other.outward,
+            (one.radius_mm, other.radius_mm), odds_of(one, other, volumes_mm3),
+        )  # fmt: skip
 
 
-def _match(a: int, b: int, ends: list[End], gates: Gates) -> Bridge | None:
-    """The bridge between two ends, if it keeps to the gates."""
-    one, other = ends[a], ends[b]
-    if one.piece == other.piece:
-        return None
+def _gate(one: End, other: End, gates: Gates) -> tuple[int, str] | None:
+    """How far a pair came, and the gate that it does not pass."""
     ratio = min(one.radius_mm, other.radius_mm) / max(one.radius_mm, other.radius_mm)
     angle_deg = max(_bend(one, other.tip_mm), _bend(other, one.tip_mm))
-    facing_deg = _angle(one.outward, -other.outward)
-    if ratio < gates.min_calibre_ratio or angle_deg > gates.max_angle_deg:
-        return None
-    if facing_deg > 1.5 * gates.max_angle_deg:
-        return None
-    gap_mm = float(np.linalg.norm(other.tip_mm - one.tip_mm))
-    support_mm = min(one.support_mm, other.support_mm)
-    if support_mm < max(gates.min_support_mm, 0.5 * gap_mm):
-        return None
-    cost = gap_mm * (1 + angle_deg / 45 + facing_deg / 90) + 4 * (1 / ratio - 1)
-    return Bridge(
-        (one.piece, other.piece), (one.number, other.number), one.index,
-        one.tip_mm, other.tip_mm, one.outward, -other.outward,
-        (one.radius_mm, other.radius_mm), round(cost, 6),
-    )  # fmt: skip
+    if angle_deg > gates.max_angle_deg:
+        return 2, "no end within the gap faces its ends (direction)"
+    if ratio < gates.min_calibre_ratio:
+        return 3, "the ends that its ends face are of another calibre"
+    if min(one.support_mm, other.support_mm) < gates.min_support_mm:
+        return 4, "too short a tube to speak for a direction (support)"
+    return None
 
 
-def _end_to_side(fragments: Fragments, ends: list[End], gates: Gates) -> list[Bridge]:
-    if fragments.count < 2:
-        return []
-    tree = cKDTree(fragments.points_mm)
-    found = []
-    for end in ends:
-        if end.support_mm < gates.min_side_support_mm:
-            continue
+def _end_to_side(
+    fragments: Fragments, ends: list[End], gates: Gates, refusals: _Refusals
+) -> Iterator[Bridge]:
+    """Bridges from an end to the wall of a larger piece that it points at."""
+    able = [e for e in ends if e.support_mm >= gates.min_side_support_mm]
+    if fragments.count < 2 or not able:
+        return
+    volumes = fragments.volumes_mm3()
+    tree = cKDTree(fragments.centres_mm)
+    for end in able:
         near = np.sort(tree.query_ball_point(end.tip_mm, gates.max_gap_mm))
-        others = near[fragments.piece[near] != end.piece] if near.size else near
-        for piece in np.unique(fragments.piece[others]).tolist():
-            there = others[fragments.piece[others] == piece]
-            bridge = _landing(end, piece, fragments, there, gates)
-            if bridge is not None:
-                found.append(bridge)
-    return found
+        pieces = fragments.cell_piece[near]
+        for piece in np.unique(pieces[pieces != end.piece]).tolist():
+            if volumes[piece] < volumes[end.piece] * 0.5:
+                continue
+            bridge = _landing(end, piece, fragments, near[pieces == piece], gates)
+            if bridge is None:
+                refusals.note((end.piece,), 1, "no end or wall within the gap faces its ends")
+            else:
+                yield bridge
 
 
 def _landing(
-    end: End, piece: int, fragments: Fragments, voxels: NDArray[np.intp], gates: Gates
+    end: End, piece: int, fragments: Fragments, cells: NDArray[np.intp], gates: Gates
 ) -> Bridge | None:
     """The bridge from an end to the wall of another piece, if it keeps to the gates."""
-    ways = fragments.points_mm[voxels] - end.tip_mm
+    ways = fragments.centres_mm[cells] - end.tip_mm
     lengths = np.linalg.norm(ways, axis=1)
     cosines = (ways @ end.outward) / np.maximum(lengths, 1e-9)
     angles_deg = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
@@ -179,26 +206,26 @@ def _landing(
     costs[angles_deg > gates.max_side_angle_deg] = np.inf
     best = int(np.argmin(costs))
     gap_mm = float(lengths[best])
-    if not np.isfinite(costs[best]) or end.support_mm < max(gap_mm, 2 * end.radius_mm):
+    if not np.isfinite(costs[best]) or end.support_mm < max(gap_mm, 4 * end.radius_mm):
         return None
-    target = fragments.points_mm[voxels[best]]
-    width_mm = _width_mm(target, fragments, voxels, end.radius_mm)
-    if width_mm < gates.min_calibre_ratio * end.radius_mm:
+    target = fragments.centres_mm[cells[best]]
+    if _width_mm(target, fragments, cells, end.radius_mm) < gates.min_calibre_ratio * end.radius_mm:
         return None
-    direction = ways[best] / max(gap_mm, 1e-9)
+    odds = odds_of_side(end, target)
     return Bridge(
-        (end.piece, piece), (end.number,), end.index, end.tip_mm, target, end.outward, direction,
-        (end.radius_mm, end.radius_mm), round(float(costs[best]) * 1.3 + 2.0, 6),
+        (end.piece, piece), (end.number,), end.index, end.tip_mm, target,
+        np.stack([end.anchor_mm, target]), end.outward, ways[best] / max(gap_mm, 1e-9),
+        (end.radius_mm, end.radius_mm), odds,
     )  # fmt: skip
 
 
 def _width_mm(
-    target: Vector, fragments: Fragments, voxels: NDArray[np.intp], radius_mm: float
+    target: Vector, fragments: Fragments, cells: NDArray[np.intp], radius_mm: float
 ) -> float:
-    """Radius of the ball with as much tube in it as lies within 2 radii of the target."""
-    reach_mm = 2 * radius_mm
-    inside = np.linalg.norm(fragments.points_mm[voxels] - target, axis=1) <= reach_mm
-    volume_mm3 = float(inside.sum()) * fragments.voxel_mm3
+    """Radius of a tube with as much volume in it as lies within 2 radii of the target."""
+    reach_mm = max(2 * radius_mm, 2 * fragments.step_mm)
+    inside = np.linalg.norm(fragments.centres_mm[cells] - target, axis=1) <= reach_mm
+    volume_mm3 = float(fragments.sizes[cells[inside]].sum()) * fragments.voxel_mm3
     return float(np.sqrt(volume_mm3 / (2 * reach_mm) / np.pi))
 
 
@@ -212,8 +239,4 @@ def _bend(end: End, target_mm: Vector) -> float:
     along = float(way @ end.outward)
     sideways = float(np.linalg.norm(way - along * end.outward))
     sideways = max(sideways - 0.5 * end.radius_mm, 0.0)
-    return float(np.degrees(np.arctan2(sideways, along + 0.25 * end.radius_mm)))
-
-
-def _angle(a: Vector, b: Vector) -> float:
-    return float(np.degrees(np.arccos(np.clip(a @ b, -1, 1))))
+    return float(np.degrees(np.arctan2(sideways, along + 0.5 * end.radius_mm)))

@@ -13,26 +13,23 @@ from nephra_contract import labels as names
 from nephra_contract.operation import Parameters
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bridges import Bridge, Gates, choose, find_candidates
+from nephra_postprocess.bridges import Bridge, Candidates, Gates, find_candidates
+from nephra_postprocess.canvas import Canvas
+from nephra_postprocess.forest import choose
 from nephra_postprocess.fragments import Fragments, Small, find_fragments
-from nephra_postprocess.region import box_of, compact
-from nephra_postprocess.strokes import draw, path_mm
+from nephra_postprocess.strokes import Box
 from nephra_postprocess.structures import Tree
 from nephra_postprocess.tubes import End, find_ends
 
-#: Groups that a bridge may run through: what merging would paint over, too.
-_SOFT_GROUPS = ("fat", "organ", "muscle", "kidney")
-#: A path is blocked if more of its centre line than this lies in what it must not enter.
-_BLOCKED_SHARE = 0.0
 _REPORTED = 100
 
 
 class TubeParameters(Parameters):
     """What joining tubes is told, whatever the tubes are."""
 
-    max_gap_mm: float = Field(default=20.0, gt=0, le=60, description="Longest gap that is closed.")
+    max_gap_mm: float = Field(default=25.0, gt=0, le=60, description="Longest gap that is closed.")
     max_angle_deg: float = Field(
-        default=45.0,
+        default=75.0,
         gt=0,
         le=90,
         description="Largest bend between an end's direction and its bridge.",
@@ -47,7 +44,7 @@ class TubeParameters(Parameters):
         default=0.4, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
     )
     min_support_mm: float = Field(
-        default=5.0,
+        default=3.0,
         ge=0,
         le=50,
         description="Shortest tube behind an end that speaks for a direction.",
@@ -57,6 +54,13 @@ class TubeParameters(Parameters):
         ge=0,
         le=100,
         description="The same, where a bridge meets the side of another tube.",
+    )
+    min_plausibility: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Least plausibility of a bridge, 0 to 1, judged from gap, direction, calibre, "
+        "the length of tube behind its ends, and what else these could be joined to.",
     )
     min_fragment_volume_mm3: float = Field(
         default=30.0,
@@ -73,6 +77,7 @@ class TubeParameters(Parameters):
             self.min_calibre_ratio,
             self.min_support_mm,
             self.min_side_support_mm,
+            self.min_plausibility,
         )
 
 
@@ -83,10 +88,12 @@ class Reconnection:
     Args:
         bridges: one dictionary per bridge, for the report.
         alone: one dictionary per fragment left alone, for the report.
+        added: per bridge, its label, and a box of the volume with its new voxels.
     """
 
     bridges: list[dict[str, Any]] = field(default_factory=list)
     alone: list[dict[str, Any]] = field(default_factory=list)
+    added: list[tuple[int, Box, NDArray[np.bool_]]] = field(default_factory=list)
 
 
 def reconnect(
@@ -106,115 +113,99 @@ def reconnect(
         progress: of this tree.
     """
     progress.advance(0.0, f"finding the pieces of {tree.name}")
-    box = box_of(patient, tree.numbers, 5.0)
-    if box is None:
-        return Reconnection()
-    crop = compact(patient, box)
-    linear = crop.affine[:3, :3]
-    fragments, small = find_fragments(
-        crop.mask(tree.numbers), linear, parameters.min_fragment_volume_mm3
-    )
+    fragments, small = find_fragments(patient, tree.numbers, parameters.min_fragment_volume_mm3)
     if fragments.count < 2:
-        return Reconnection([], _alone_small(small, crop, tree))
-    progress.advance(0.3, f"finding the ends of {tree.name}")
+        return Reconnection([], _alone_small(small, patient, tree))
+    progress.advance(0.4, f"finding the ends of {tree.name}")
     ends = find_ends(fragments)
-    progress.advance(0.6, f"judging the gaps of {tree.name}")
+    progress.advance(0.7, f"judging the gaps of {tree.name}")
     candidates = find_candidates(fragments, ends, parameters.gates())
-    canvas = _Canvas(crop, target[box], tree)
-    chosen = choose(fragments.count, candidates, canvas.passable)
-    progress.advance(0.8, f"drawing the bridges of {tree.name}")
-    bridges = [canvas.paint(b) for b in chosen]
-    alone = _alone(fragments, ends, candidates, chosen, crop, tree)
-    return Reconnection(bridges, alone + _alone_small(small, crop, tree))
+    canvas = Canvas(patient, target, tree, fragments, small)
+    chosen = choose(fragments.count, candidates.bridges, canvas.passable)
+    progress.advance(0.85, f"drawing the bridges of {tree.name}")
+    bridges, added = [], []
+    for bridge in chosen:
+        label, box, new = canvas.paint(bridge)
+        bridges.append(_line(bridge, canvas, label, int(new.sum())))
+        added.append((label, box, new))
+    alone = _alone(fragments, ends, candidates, chosen, canvas, tree)
+    return Reconnection(bridges, alone + _alone_small(small, patient, tree), added)
 
 
-class _Canvas:
-    """Where bridges are drawn, and what they must not enter."""
-
-    def __init__(self, crop: LabelMap, target: NDArray[Any], tree: Tree) -> None:
-        self.crop = crop
-        self.target = target
-        self.tree = tree
-        self.linear = crop.affine[:3, :3]
-        self.step_mm = float(min(crop.spacing_mm))
-        soft = np.zeros(256, dtype=bool)
-        soft[[0, *(n for g in _SOFT_GROUPS for n in names.group(g))]] = True
-        self.soft = soft
-        self.open = soft.copy()
-        self.open[list(tree.numbers)] = True
-
-    def passable(self, bridge: Bridge) -> bool:
-        """Whether the centre line keeps out of what must not be painted over."""
-        path = path_mm(bridge, self.step_mm)
-        index = np.floor(np.round(path @ np.linalg.inv(self.linear).T, 6) + 0.5).astype(int)
-        index = np.clip(index, 0, np.array(self.crop.shape) - 1)
-        blocked = ~self.open[self.crop.voxels[tuple(index.T)]]
-        return bool(blocked.mean() <= _BLOCKED_SHARE)
-
-    def paint(self, bridge: Bridge) -> dict[str, Any]:
-        """Draw a bridge with its first end's label; gives its line of the report."""
-        path = path_mm(bridge, self.step_mm)
-        box, inside = draw(path, bridge.radii_mm, self.linear, self.crop.shape)
-        new = inside & self.soft[self.crop.voxels[box]]
-        label = self.crop.voxels[tuple(bridge.index)]
-        self.target[box][new] = label
-        lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
-        return {
-            "structure": names.name_of(int(label)),
-            "kind": bridge.kind,
-            "ends_mm": [_world(bridge.start_mm, self.crop), _world(bridge.stop_mm, self.crop)],
-            "length_mm": round(float(lengths.sum()), 2),
-            "radii_mm": [round(r, 2) for r in bridge.radii_mm],
-            "voxels": int(new.sum()),
-            "cost": round(bridge.cost, 3),
-        }
+def _line(bridge: Bridge, canvas: Canvas, label: int, voxels: int) -> dict[str, Any]:
+    """A bridge as the report says it."""
+    path = canvas.paths[bridge]
+    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
+    return {
+        "structure": names.name_of(label),
+        "kind": bridge.kind,
+        "ends_mm": [_world(p, canvas.patient) for p in (bridge.start_mm, bridge.stop_mm)],
+        "length_mm": round(bridge.length_mm, 2),
+        "path_mm": round(float(lengths.sum()), 2),
+        "around": bridge in canvas.around,
+        "radii_mm": [round(r, 2) for r in bridge.radii_mm],
+        "voxels": voxels,
+        "plausibility": round(bridge.plausibility, 3),
+        "cost": round(bridge.cost, 3),
+    }
 
 
-def _world(point_mm: NDArray[np.float64], crop: LabelMap) -> list[float]:
+def _world(point_mm: NDArray[np.float64], patient: LabelMap) -> list[float]:
     """A point of the local frame in RAS+ mm, as a report says it."""
-    return [round(float(v), 2) for v in point_mm + crop.affine[:3, 3]]
+    return [round(float(v), 2) for v in point_mm + patient.affine[:3, 3]]
 
 
 def _alone(
     fragments: Fragments,
     ends: list[End],
-    candidates: list[Bridge],
+    candidates: Candidates,
     chosen: list[Bridge],
-    crop: LabelMap,
+    canvas: Canvas,
     tree: Tree,
 ) -> list[dict[str, Any]]:
     """The fragments that no bridge reaches, but the largest, and why."""
     joined = {p for b in chosen for p in b.pieces}
-    wanted = {p for b in candidates for p in b.pieces}
+    blocked = {p for b in canvas.blocked for p in b.pieces}
+    wanted = {p for b in candidates.bridges for p in b.pieces}
     volumes = fragments.volumes_mm3()
     largest = int(np.argmax(volumes))
+    middles = (
+        np.stack(
+            [np.bincount(fragments.piece, p, fragments.count) for p in fragments.points_mm.T],
+            axis=1,
+        )
+        / np.bincount(fragments.piece, minlength=fragments.count)[:, None]
+    )
+    support: dict[int, float] = {}
+    for end in ends:
+        support[end.piece] = max(support.get(end.piece, 0.0), end.support_mm)
     lines = []
     for piece in np.argsort(-volumes, kind="stable").tolist():
         if piece in joined or piece == largest:
             continue
-        support = max(e.support_mm for e in ends if e.piece == piece)
-        where = fragments.points_mm[fragments.piece == piece].mean(axis=0)
-        reason = "no end faces another piece within gap, direction and calibre"
-        if piece in wanted:
-            reason = "the paths to other pieces are blocked, or better ones took their ends"
+        reason = candidates.refused.get(piece, "no other piece ends within the longest gap")
+        if piece in blocked:
+            reason = "blocked: other structures lie in the way, and no short way leads around them"
+        elif piece in wanted:
+            reason = "more plausible bridges took the ends that it could be joined to"
         lines.append(
             {
                 "structure": tree.name,
-                "centre_mm": _world(where, crop),
+                "centre_mm": _world(middles[piece], canvas.patient),
                 "volume_mm3": round(float(volumes[piece]), 1),
-                "length_mm": round(support, 1),
+                "length_mm": round(support.get(piece, 0.0), 1),
                 "reason": reason,
             }
         )
     return lines
 
 
-def _alone_small(small: list[Small], crop: LabelMap, tree: Tree) -> list[dict[str, Any]]:
+def _alone_small(small: list[Small], patient: LabelMap, tree: Tree) -> list[dict[str, Any]]:
     by_size = sorted(small, key=lambda s: (-s.volume_mm3, s.centre_mm.tolist()))
     return [
         {
             "structure": tree.name,
-            "centre_mm": _world(s.centre_mm, crop),
+            "centre_mm": _world(s.centre_mm, patient),
             "volume_mm3": round(s.volume_mm3, 1),
             "reason": "smaller than min_fragment_volume_mm3",
         }
