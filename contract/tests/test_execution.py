@@ -72,6 +72,26 @@ def test_the_answer_names_files_that_are_there(rooted: DataRoot, labels: LabelMa
     assert manifest["timings"].keys() == {"read_s", "compute_s", "write_s"}
 
 
+def test_a_layer_is_a_file_of_its_own(rooted: DataRoot, labels: LabelMap) -> None:
+    """`added` is answered as `added_path`, stands in the manifest, and follows `output_path`."""
+
+    def keep(given: LabelMap, parameters: Keep, progress: Progress) -> Outcome:
+        added = given.like(np.where(given.voxels == names.TUMOR, given.voxels, 0))
+        return Outcome(given, layers={"added": added})
+
+    operation = Operation("postprocess/keep", KEEP.inputs, Keep, keep)
+    request = {"mask_path": "m.nii.gz", "output_path": "out/mine.nii.gz"}
+    answer = execute(operation, request, rooted, Progress())
+    assert answer.mask_path == "out/mine.nii.gz"
+    assert answer.added_path == "out/mine-added.nii.gz"
+    layer = read_labels(rooted.file(answer.added_path))
+    assert layer.counts == {names.TUMOR: labels.counts[names.TUMOR]}
+    assert layer.same_grid(labels)
+    manifest = json.loads(rooted.file(answer.manifest_path).read_text())
+    assert manifest["outputs"]["added_path"]["sha256"] == sha256(rooted.file(answer.added_path))
+    assert execute(KEEP, {"mask_path": "m.nii.gz"}, rooted, Progress()).added_path is None
+
+
 def test_masks_in_a_list_are_merged_on_the_first_grid(rooted: DataRoot, labels: LabelMap) -> None:
     """Kidney and tumour may come in two files."""
     only = labels.like(np.where(labels.voxels == names.TUMOR, labels.voxels, 0))

@@ -154,7 +154,7 @@ def publish(
     ticket = request.common.ticket or new_ticket()
     written_at = time.perf_counter()
     with result_folder(data, ticket, origin.operation.replace("/", "-")) as (partial, final):
-        made = _write(partial, outcome.value, _stem(request.common.output_path))
+        made = _write(partial, outcome, _stem(request.common.output_path))
         volumes = _volumes_ml(outcome.value)
         outputs = {
             m: {"path": data.name(final / f), "sha256": sha256(partial / f)}
@@ -209,14 +209,18 @@ def _stem(output_path: str | None) -> str | None:
     return None if output_path is None else PurePosixPath(output_path).name.split(".", 1)[0]
 
 
-def _write(folder: Path, value: Any, stem: str | None) -> dict[str, str]:
-    """Write the files of a value; gives the answer's member → file name."""
-    if isinstance(value, LabelMap):
-        mask, table = f"{stem or 'mask'}.nii.gz", f"{stem or 'mask'}.labels.json"
-        write_labels(folder / mask, value)
-        write_json(folder / table, names.describe(value.present))
-        return {"mask_path": mask, "labels_path": table}
-    return write_scene(folder, value, stem or "scene")
+def _write(folder: Path, outcome: Outcome, stem: str | None) -> dict[str, str]:
+    """Write the files of an outcome; gives the answer's member → file name."""
+    if not isinstance(outcome.value, LabelMap):
+        return write_scene(folder, outcome.value, stem or "scene")
+    mask, table = f"{stem or 'mask'}.nii.gz", f"{stem or 'mask'}.labels.json"
+    write_labels(folder / mask, outcome.value)
+    write_json(folder / table, names.describe(outcome.value.present))
+    made = {"mask_path": mask, "labels_path": table}
+    for name, layer in outcome.layers.items():
+        made[f"{name}_path"] = f"{stem or 'mask'}-{name}.nii.gz"
+        write_labels(folder / made[f"{name}_path"], layer)
+    return made
 
 
 def _volumes_ml(value: Any) -> dict[str, float]:

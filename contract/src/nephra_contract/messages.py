@@ -87,6 +87,8 @@ class BundleDescription(Message):
 class Answer(Message):
     """What an operation answers. Paths are relative to the data root.
 
+    `added_path` is a mask of only those voxels that were added, where that was asked for.
+
     A request for several tasks on the same images has one answer for each in `parts`.
     """
 
@@ -95,6 +97,7 @@ class Answer(Message):
     operation: str
     mask_path: str | None = None
     labels_path: str | None = None
+    added_path: str | None = None
     obj_path: str | None = None
     mtl_path: str | None = None
     glb_path: str | None = None

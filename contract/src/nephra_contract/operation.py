@@ -17,6 +17,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.labels import LabelSpace, LabelSpaceName
 from nephra_contract.messages import InputDescription, OperationDescription
+from nephra_contract.volume import LabelMap
 
 Phase = Literal["A", "P", "D"]
 OutputKind = Literal["mask", "scene"]
@@ -67,11 +68,14 @@ class Outcome:
         value: a `LabelMap` or a `Scene`.
         report: figures for the caller (JSON values).
         warnings: sentences for the caller.
+        layers: label maps beside the value, each a file of its own; `added` is answered as
+            `added_path`. The answer has a member for each name that operations use.
     """
 
     value: Any
     report: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    layers: Mapping[str, LabelMap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
