@@ -87,6 +87,13 @@ def compact(volume: LabelMap, box: Box) -> LabelMap:
     return part.like(np.ascontiguousarray(part.voxels))
 
 
+def thinned(labels: LabelMap, step_mm: float = 3.0) -> LabelMap:
+    """Every n-th voxel of each axis, about `step_mm` apart; no copy."""
+    a, b, c = (max(1, int(step_mm / s)) for s in labels.spacing_mm)
+    affine = labels.affine @ np.diag([float(a), float(b), float(c), 1.0])
+    return LabelMap(labels.voxels[::a, ::b, ::c], affine)
+
+
 def local_frame(volume: Volume) -> NDArray[np.float64]:
     """(4, 4) voxel → mm in patient axes, with the first voxel at the origin.
 

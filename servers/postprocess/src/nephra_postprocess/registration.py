@@ -7,11 +7,8 @@ refined on the surfaces by iterated closest points (Besl and McKay 1992).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -21,8 +18,6 @@ Points = NDArray[np.float64]
 
 _ROUNDS = 30
 _SURFACE_POINTS = 3000
-#: (reach of a kidney's own affine in mm, share of the common one), tried until nothing folds.
-_SOFTENING = ((25.0, 0.0), (40.0, 0.0), (40.0, 0.25), (60.0, 0.5), (60.0, 0.75), (60.0, 1.0))
 
 
 def fit_affine(moving: Points, fixed: Points) -> Affine:
@@ -87,81 +82,6 @@ def apply(affine: Affine, points: NDArray[Any]) -> Points:
 def inverse(affine: Affine) -> Affine:
     """The (4, 4) that leads back."""
     return np.asarray(np.linalg.inv(affine), dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Warp:
-    """Where each point of the patient comes from in the template.
-
-    Args:
-        template_mm: (X, Y, Z, 3) float32 on the lattice.
-        jacobian_min: smallest determinant of its derivative; above 0 nothing folds.
-    """
-
-    template_mm: NDArray[np.float32]
-    jacobian_min: float
-
-
-def blend(
-    kidneys: Mapping[str, NDArray[np.bool_]],
-    pulls: Mapping[str, Affine],
-    common: Affine,
-    lattice: Affine,
-) -> Warp:
-    """Blend the kidneys' affines by the distance from each, and check that nothing folds.
-
-    Args:
-        kidneys: by side, (X, Y, Z) where the patient's kidney is on the lattice.
-        pulls: by side, (4, 4) patient mm → template mm.
-        common: (4, 4) the same, for what is far from all kidneys.
-        lattice: (4, 4) lattice index → patient mm.
-    """
-    spacing = tuple(np.linalg.norm(lattice[:3, :3], axis=0))
-    distances_mm = {s: edt.edt(~mask, anisotropy=spacing) for s, mask in kidneys.items()}
-    shape = next(iter(kidneys.values())).shape
-    points = _lattice_points(lattice, shape)
-    warp = Warp(np.zeros((0, 0, 0, 3), np.float32), -np.inf)
-    for reach_mm, softness in _SOFTENING:
-        soft = {s: (1 - softness) * a + softness * common for s, a in pulls.items()}
-        template_mm = _mixed(points, distances_mm, soft, common, reach_mm)
-        warp = Warp(template_mm, _jacobian_min(template_mm, lattice))
-        if warp.jacobian_min > 0.05:
-            break
-    return warp
-
-
-def _mixed(
-    points: NDArray[np.float32],
-    distances_mm: Mapping[str, NDArray[np.float32]],
-    pulls: Mapping[str, Affine],
-    common: Affine,
-    reach_mm: float,
-) -> NDArray[np.float32]:
-    far = np.ones(points.shape[:3], dtype=np.float32)
-    total = np.zeros(points.shape[:3], dtype=np.float32)
-    mixed = np.zeros(points.shape, dtype=np.float32)
-    for side, pull in pulls.items():
-        near = np.exp(-((distances_mm[side] / reach_mm) ** 2)).astype(np.float32)
-        far *= 1 - near
-        total += near
-        mixed += near[..., None] * apply(pull, points).astype(np.float32)
-    total += far
-    mixed += far[..., None] * apply(common, points).astype(np.float32)
-    return np.asarray(mixed / total[..., None])
-
-
-def _jacobian_min(template_mm: NDArray[np.float32], lattice: Affine) -> float:
-    """Smallest determinant of d(template mm) / d(patient mm) over the lattice."""
-    if min(template_mm.shape[:3]) < 2:
-        return 1.0
-    columns = [np.gradient(template_mm, axis=a) for a in range(3)]
-    determinant = np.einsum("...i,...i->...", columns[0], np.cross(columns[1], columns[2]))
-    return round(float(determinant.min() / np.linalg.det(lattice[:3, :3])), 4)
-
-
-def _lattice_points(lattice: Affine, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1)
-    return apply(lattice, grid).astype(np.float32)
 
 
 def _moments_affine(moving: Points, fixed: Points) -> Affine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -17,8 +16,6 @@ from nephra_contract.sides import midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
 from nephra_postprocess import density, perirenal, region
 
-#: Distance of the voxels that the midline is sought on.
-_MIDLINE_MM = 3.0
 _ESTIMATED = ("No CT was given: the perirenal fat is estimated from the kidneys' outline.",)
 
 
@@ -59,7 +56,9 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
     _check(found)
     margins = _margins(parameters, image)
     box = region.box_of(
-        patient, (*names.KIDNEYS, *perirenal.LESIONS), margins.largest_mm + 2 * parameters.grid_mm
+        patient,
+        found & {*names.KIDNEYS, *perirenal.LESIONS},
+        margins.largest_mm + 2 * parameters.grid_mm,
     )
     assert box is not None
     crop = patient.crop(box)
@@ -103,7 +102,7 @@ def _surroundings(
 ) -> tuple[perirenal.Surroundings, tuple[str, ...]]:
     """Kidneys with their sides on the coarsest grid that serves, and what bounds their fat."""
     coarse = perirenal.Coarse.of(crop, grid_mm)
-    sided = coarse.sided(lambda: midline_x_mm(_thinned(patient)) - float(crop.affine[0, 3]))
+    sided = coarse.sided(lambda: midline_x_mm(region.thinned(patient)) - float(crop.affine[0, 3]))
     if image is None:
         return perirenal.Surroundings.of(sided, None), _ESTIMATED
     ct, grid = canonical(image), sided.grid(crop)
@@ -118,14 +117,6 @@ def _surroundings(
     if not seen.all():
         return around, (f"The CT shows {seen.mean():.0%} of the kidneys; fat is added there only.",)
     return around, ()
-
-
-def _thinned(labels: LabelMap) -> LabelMap:
-    """Every n-th voxel, about `_MIDLINE_MM` apart: enough to find the midline."""
-    steps = [max(1, int(_MIDLINE_MM / s)) for s in labels.spacing_mm]
-    a, b, c = steps
-    affine = labels.affine @ np.diag([*map(float, steps), 1.0])
-    return LabelMap(labels.voxels[::a, ::b, ::c], affine)
 
 
 def _paint(space: perirenal.Space, crop: LabelMap, view: NDArray[Any], image: Volume | None) -> int:
