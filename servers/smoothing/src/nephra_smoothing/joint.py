@@ -25,7 +25,8 @@ _BANDS = (0.05, 0.15, 0.5)
 _MOST_LOST = 0.35
 #: The blur, in voxels, that the first band is about as smooth as.
 _SIGMA = 0.9
-_VOLUME_TOLERANCE = 0.02
+#: Of volumes: of what is handed out, of what is still to be simplified, and of a fault.
+_TOLERANCE, _ROUGHLY, _VOLUME_TOLERANCE = 0.002, 0.02, 0.02
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,19 @@ def joint_surfaces(labels: LabelMap, wish: JointWish, progress: Progress) -> dic
     faces, sides = net.triangles(points)
     if np.linalg.det(part.affine[:3, :3]) < 0:
         faces = faces[:, ::-1]
-    between = Sides.of(sides)
-    whole = Partition(points, faces, between, np.zeros(len(between.pairs)))
-    del net, sides
-    whole = _held(whole, wanted_mm3, part)
-    if wish.decimation_error_mm > 0:
+    whole = Partition.of(points, faces, Sides.of(sides))
+    del net, faces, sides
+    # What is simplified is held again afterwards.
+    simplify = wish.decimation_error_mm > 0
+    whole = _held(whole, wanted_mm3, part, _ROUGHLY if simplify else _TOLERANCE)
+    if simplify:
         progress.advance(0.5, "simplifying")
         whole = simplified(whole, wish.decimation_error_mm, wish.most_triangles)
         progress.advance(0.9, "volumes")
-        whole = _held(whole, wanted_mm3, part)
+        whole = _held(whole, wanted_mm3, part, _TOLERANCE)
     coarse = [whole]
     for _ in range(wish.levels):
-        coarse.append(_held(coarser(coarse[-1], 1 / FEWER), wanted_mm3, part))
+        coarse.append(_held(coarser(coarse[-1], 1 / FEWER), wanted_mm3, part, _TOLERANCE))
     return {n: _shared(coarse, n, mm3) for n, mm3 in wanted_mm3.items()}
 
 
@@ -139,42 +141,44 @@ def _smooth(net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: J
 
     Tubes are smoothed less than organs, and less again what would lose much of its volume.
     """
-    raw = part.to_world(net.points)
+    raw = net.points.astype(np.float32)
     if wish.smoothing_mm == 0:
-        return raw
+        return part.to_world(net.points)
     wider = 1.0
     if wish.smoothing_mm is not None:
         wider = (_SIGMA * part.voxel_volume_mm3 ** (1 / 3) / wish.smoothing_mm) ** 2
     bands = [float(np.clip(band * wider, 0.01, 1)) for band in _BANDS]
-    choices = [part.to_world(points) for points in relaxed(net, bands)] + [raw]
-    faces, sides = net.triangles(raw)
+    choices = [*relaxed(net, bands), raw]
+    faces, sides = net.triangles(net.points)
     between = Sides.of(sides)
     mildness = np.array([int(n) in wish.thin for n in between.labels], np.int64)
     target = np.array([wanted_mm3.get(int(n), 0.0) for n in between.labels])
-    turned = -1 if np.linalg.det(part.affine[:3, :3]) < 0 else 1
     while True:
         points = _chosen(choices, faces, mildness[between.pairs].max(axis=1)[between.wall])
-        lost = target - turned * volumes_mm3(points, faces, between) > _MOST_LOST * target
+        found = volumes_mm3(points, faces, between) * part.voxel_volume_mm3
+        lost = target - found > _MOST_LOST * target
         lost &= mildness < len(bands)
         if not lost[1:].any():
-            return points
+            return part.to_world(points)
         mildness[1:] += lost[1:]
 
 
-def _chosen(choices: list[Points], faces: Ints, mildness: Ints) -> Points:
+def _chosen(choices: list[NDArray[np.float32]], faces: Ints, mildness: Ints) -> Points:
     """Of each vertex the place by the mildest smoothing that one of its faces asks for."""
     number = np.zeros(len(choices[0]), np.int64)
     for level in range(1, len(choices)):
         number[faces[mildness == level].ravel()] = level
-    points = choices[0].copy()
+    points = choices[0].astype(np.float64)
     for level in range(1, len(choices)):
         points[number == level] = choices[level][number == level]
     return points
 
 
-def _held(whole: Partition, wanted_mm3: Mapping[int, float], part: LabelMap) -> Partition:
+def _held(
+    whole: Partition, wanted_mm3: Mapping[int, float], part: LabelMap, tolerance: float
+) -> Partition:
     step_mm = 0.5 * min(part.spacing_mm)
-    points = hold_volumes(whole.points, whole.faces, whole.sides, wanted_mm3, step_mm)
+    points = hold_volumes(whole.points, whole.faces, whole.sides, wanted_mm3, step_mm, tolerance)
     return Partition(points, whole.faces, whole.sides, whole.error_mm)
 
 

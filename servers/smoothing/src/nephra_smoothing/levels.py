@@ -56,4 +56,4 @@ def distinct(surface: Surface, coarse: list[Surface]) -> tuple[Level, ...]:
 def alone(surface: Surface) -> Partition:
     """One surface as the wall between label 1 and nothing."""
     sides = np.tile([1, 0], (len(surface.faces), 1))
-    return Partition(surface.points, surface.faces, Sides.of(sides), np.zeros(1))
+    return Partition.of(surface.points, surface.faces, Sides.of(sides))

@@ -78,7 +78,10 @@ def _outer_faces(structure: Structure, wish: Wish) -> Surface:
     labels = with_thinner_slices(LabelMap(padded, affine), (1,) if wish.thin else ())
     net = walls(labels.voxels)
     points = labels.to_world(net.points)
-    return Surface(points, net.triangles(points)[0]).outward()
+    faces, _ = net.triangles(points)
+    if np.linalg.det(affine[:3, :3]) < 0:
+        faces = np.ascontiguousarray(faces[:, ::-1])
+    return Surface(points, faces)
 
 
 def _smoothed(rough: Surface, structure: Structure, wish: Wish) -> Surface:

@@ -27,7 +27,7 @@ class Partition:
 
     Args:
         points: (N, 3) float64, mm.
-        faces: (M, 3) int64, counter-clockwise seen from the outer label.
+        faces: (M, 3) int64, wall by wall, counter-clockwise seen from the outer label.
         sides: what is on either side of each face.
         error_mm: (P,) how far each wall was moved by simplifying.
     """
@@ -37,18 +37,30 @@ class Partition:
     sides: Sides
     error_mm: NDArray[np.float64]
 
+    @classmethod
+    def of(cls, points: Points, faces: Ints, sides: Sides) -> Partition:
+        """With the faces put in order, and nothing simplified."""
+        order = np.argsort(
+            sides.wall.astype(np.uint16 if len(sides.pairs) < 1 << 16 else np.int64), kind="stable"
+        )
+        between = Sides(sides.labels, sides.pairs, sides.wall[order])
+        return cls(points, faces[order], between, np.zeros(len(sides.pairs)))
+
+    def wall(self, number: int) -> Ints:
+        """The faces of one wall."""
+        return self.faces[self.sides.starts[number] : self.sides.starts[number + 1]]
+
     def surface(self, label: int) -> Surface:
         """The closed surface of one label; vertices keep their order."""
-        inner, outer = (self.sides.labels[self.sides.pairs] == label).T
-        wall = self.sides.wall
-        faces = np.concatenate([self.faces[inner[wall]], self.faces[outer[wall]][:, ::-1]])
-        used, number = _compact(faces, len(self.points))
+        inner, outer = self.sides.walls_of(label)
+        faces = [self.wall(w) for w in inner] + [self.wall(w)[:, ::-1] for w in outer]
+        used, number = _compact(np.concatenate(faces) if faces else self.faces[:0])
         return Surface(self.points[used], number)
 
     def error_of(self, label: int) -> float:
         """The largest error of the walls of a label, mm."""
-        of = (self.sides.labels[self.sides.pairs] == label).any(axis=1)
-        return float(self.error_mm[of].max(initial=0.0))
+        walls = np.concatenate(self.sides.walls_of(label))
+        return float(self.error_mm[walls].max(initial=0.0))
 
 
 def simplified(whole: Partition, error_mm: float, most_faces: int) -> Partition:
@@ -62,14 +74,14 @@ def simplified(whole: Partition, error_mm: float, most_faces: int) -> Partition:
     Returns:
         A mesh in which every label that was sound is sound.
     """
-    wished = _patches(whole, error_mm, most_faces)
-    return _settled(whole, [_fewer(patch, wanted_mm, share) for patch, wanted_mm, share in wished])
+    asked = _patches(whole, error_mm, most_faces)
+    return _settled(whole, [_fewer(patch, allowed) for patch, allowed in asked])
 
 
 def coarser(whole: Partition, share: float) -> Partition:
     """About `share` of the faces, whatever the error; see `simplified`."""
     patches = []
-    for patch, _, _ in _patches(whole, 0.0, 0):
+    for patch, _ in _patches(whole, 0.0, 0):
         count = len(patch.old.faces)
         fewer = replace(patch, target=int(share * count))
         patches.append((count >= _LEAST_FACES and _collapsed(fewer)) or patch)
@@ -78,12 +90,20 @@ def coarser(whole: Partition, share: float) -> Partition:
 
 def _settled(whole: Partition, patches: list[_Patch]) -> Partition:
     """All in one mesh, with those mended that make a label unsound."""
+    doubtful = whole.sides.labels[1:]
     for attempt in range(_MOST_MENDINGS + 1):
         made = _joined(whole, patches)
-        faulty = _faulty(made)
-        if not len(faulty):
+        faulty = _faulty(made, doubtful)
+        if not faulty:
             return made
-        patches = [_mended(patch, faulty, attempt) for patch in patches]
+        near = {wall for n in faulty for side in whole.sides.walls_of(n) for wall in side.tolist()}
+        points = np.concatenate(list(faulty.values()))
+        patches = [
+            _mended(patch, points, attempt) if wall in near else patch
+            for wall, patch in enumerate(patches)
+        ]
+        pairs = whole.sides.labels[whole.sides.pairs[sorted(near)]]
+        doubtful = np.setdiff1d(pairs, 0)
     return whole
 
 
@@ -107,56 +127,67 @@ class _Patch:
     error_mm: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Allowed:
+    """What simplifying may do to a wall.
+
+    Args:
+        error_mm: how far it may move it.
+        share: of its faces that may stay, whatever the error.
+        radius_mm: a typical radius of curvature; a guess of the first target.
+    """
+
+    error_mm: float
+    share: float
+    radius_mm: float
+
+
 def _patches(
     whole: Partition, error_mm: float, most_faces: int
-) -> Iterator[tuple[_Patch, float, float]]:
-    """Each wall, with the error that it may have, and the share of faces that it may keep."""
+) -> Iterator[tuple[_Patch, _Allowed]]:
+    """Each wall, and what may be done to it."""
     sides = whole.sides
-    order = np.argsort(sides.wall, kind="stable")
-    ends = np.cumsum(np.bincount(sides.wall, minlength=len(sides.pairs)))
-    area = np.array([0.0] * len(sides.pairs))
-    a, b, c = (whole.points[whole.faces[:, k]] for k in range(3))
-    area += np.bincount(
-        sides.wall, np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2, len(sides.pairs)
-    )
+    olds = []
+    for number in range(len(sides.pairs)):
+        ids, faces = _compact(whole.wall(number))
+        olds.append((ids, Surface(whole.points[ids], faces)))
     inner, outer = sides.pairs.T
     count = len(sides.labels)
+    area = np.array([old.area_mm2 for _, old in olds])
     label_area = np.bincount(inner, area, count) + np.bincount(outer, area, count)
-    label_faces = np.bincount(inner[sides.wall], minlength=count)
-    label_faces += np.bincount(outer[sides.wall], minlength=count)
+    faces_of = np.diff(sides.starts)
+    label_faces = np.bincount(inner, faces_of, count) + np.bincount(outer, faces_of, count)
     radius = 3 * np.abs(volumes_mm3(whole.points, whole.faces, sides)) / label_area
-    radius[0] = np.inf
     share = most_faces / np.maximum(label_faces, 1)
-    share[0] = np.inf
-    for wall, (start, stop) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        faces = whole.faces[np.sort(order[start:stop])]
-        ids, number = _compact(faces, len(whole.points))
-        old = Surface(whole.points[ids], number)
-        pair = sides.pairs[wall]
-        wanted_mm = min(error_mm, float(radius[pair].min()) / 10)
+    radius[0] = share[0] = np.inf
+    for (ids, old), pair in zip(olds, sides.pairs, strict=True):
+        radius_mm = float(radius[pair].min())
+        wanted = _Allowed(min(error_mm, radius_mm / 10), float(share[pair].min()), radius_mm)
         piece = piece_of_faces(old)
         keep = np.bincount(piece)[piece] < _LEAST_FACES
-        yield _Patch(ids, old, old, keep, len(faces)), wanted_mm, float(share[pair].min())
+        yield _Patch(ids, old, old, keep, len(old.faces)), wanted
 
 
-def _fewer(patch: _Patch, error_mm: float, share: float) -> _Patch:
+def _fewer(patch: _Patch, allowed: _Allowed) -> _Patch:
     """Collapse as far as the error allows."""
     count = len(patch.old.faces)
-    most = int(min(0.9, share) * count)
-    if count < _LEAST_FACES or (error_mm <= 0 and share >= 1):
+    most = int(min(0.9, allowed.share) * count)
+    if patch.keep.all() or (allowed.error_mm <= 0 and allowed.share >= 1):
         return patch
-    # A chord of length h over a circle of radius r is off by h² / 8 r; radius is 10 errors here.
-    target = count / 10
+    # A chord of length h over a circle of radius r is off by h² / 8 r. Curvature is uneven:
+    # twice as many faces as an even ball would need.
+    face_mm2 = 0.433 * 8 * allowed.radius_mm * max(allowed.error_mm, 1e-6)
+    target = max(2 * patch.old.area_mm2 / face_mm2, count / 20)
     best = patch
     for _ in range(_MOST_TARGETS):
         found = _collapsed(replace(patch, target=int(min(target, most))))
-        if found is not None and (found.error_mm <= error_mm or target >= most):
+        if found is not None and (found.error_mm <= allowed.error_mm or target >= most):
             return found
         if target >= most:
             break
-        ratio = 4.0 if found is None else 1.1 * found.error_mm / max(error_mm, 1e-9)
+        ratio = 4.0 if found is None else 1.1 * found.error_mm / max(allowed.error_mm, 1e-9)
         target *= float(np.clip(ratio, 1.4, 4))
-        best = found if found is not None and share < 1 else best
+        best = found if found is not None and allowed.share < 1 else best
     return best
 
 
@@ -165,7 +196,7 @@ def _collapsed(patch: _Patch) -> _Patch | None:
     import fast_simplification
 
     old, keep = patch.old, patch.keep
-    used, moving = _compact(old.faces[~keep], len(old.points))
+    used, moving = _compact(old.faces[~keep])
     if not len(moving):
         return replace(patch, new=old, error_mm=0.0)
     outline = _outline(moving)
@@ -225,21 +256,24 @@ def _joined(whole: Partition, patches: list[_Patch]) -> Partition:
         count += len(fresh)
         faces.append(ids[patch.new.faces])
         wall.append(np.full(len(patch.new.faces), number))
-    used, number_of = _compact(np.concatenate(faces), count)
+    used, number_of = _compact(np.concatenate(faces))
     sides = replace(whole.sides, wall=np.concatenate(wall))
     error_mm = np.array([p.error_mm for p in patches])
     return Partition(np.concatenate(points)[used], number_of, sides, error_mm)
 
 
-def _faulty(made: Partition) -> Points:
-    """(F, 3) where the surface of some label is not sound."""
-    found = [np.zeros((0, 3))]
-    for label in made.sides.labels[1:]:
-        surface = made.surface(int(label))
-        if len(surface.faces) and not is_sound(surface):
-            found.append(faulty_points(surface))
-        found.append(surface.points[_back_to_back(surface.faces)])
-    return np.concatenate(found)
+def _faulty(made: Partition, labels: Ints) -> dict[int, Points]:
+    """(F, 3) where the surface is not sound, by label; sound ones are left out."""
+    found = {}
+    for label in labels.tolist():
+        surface = made.surface(label)
+        if not len(surface.faces):
+            continue
+        points = [] if is_sound(surface) else [faulty_points(surface)]
+        points.append(surface.points[_back_to_back(surface.faces)])
+        if len(every := np.concatenate(points)):
+            found[label] = every
+    return found
 
 
 def _back_to_back(faces: Ints) -> Ints:
@@ -269,14 +303,17 @@ def _mended(patch: _Patch, faulty: Points, attempt: int) -> _Patch:
     return found or replace(patch, new=patch.old, error_mm=0.0)
 
 
-def _compact(faces: Ints, count: int) -> tuple[Ints, Ints]:
+def _compact(faces: Ints) -> tuple[Ints, Ints]:
     """The vertices that faces use, ascending, and the faces over these."""
-    used = np.zeros(count, bool)
-    used[faces.ravel()] = True
+    if not faces.size:
+        return np.zeros(0, np.int64), faces
+    low = int(faces.min())
+    used = np.zeros(int(faces.max()) - low + 1, bool)
+    used[faces.ravel() - low] = True
     number = np.cumsum(used) - 1
-    return np.flatnonzero(used), number[faces]
+    return np.flatnonzero(used) + low, number[faces - low]
 
 
 def _without_unused(surface: Surface) -> Surface:
-    used, faces = _compact(surface.faces, len(surface.points))
+    used, faces = _compact(surface.faces)
     return Surface(surface.points[used], faces)
