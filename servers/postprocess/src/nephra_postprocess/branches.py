@@ -19,8 +19,9 @@ from nephra_postprocess.fragments import Fragments
 
 #: What rises over a cross-section is a branch if it is longer than this many diameters of the
 #: cross-section, or than this many of its own; else it is a bump of the wall.
-_BUMP_DIAMETERS = 0.75
-_OWN_DIAMETERS = 1.0
+_BUMP_DIAMETERS = 0.5
+_OWN_DIAMETERS = 0.6
+_BUMP_MM = 3.0
 _MIN_LAYER_MM = 1.5
 
 
@@ -154,7 +155,8 @@ class _Levels:
         length_mm = max(side.top_mm - start_mm, self.layer_mm)
         own_mm = 2 * float(np.sqrt(side.volume_mm3 / length_mm / np.pi))
         wide_mm = 2 * float(np.sqrt(self.volume_mm3[node] / self.layer_mm / np.pi))
-        return max(2 * self.layer_mm, min(_BUMP_DIAMETERS * wide_mm, _OWN_DIAMETERS * own_mm))
+        least_mm = max(self.layer_mm, _BUMP_MM)
+        return max(least_mm, min(_BUMP_DIAMETERS * wide_mm, _OWN_DIAMETERS * own_mm))
 
 
 def _levels(fragments: Fragments, from_root_mm: NDArray[np.float64]) -> _Levels:

@@ -93,11 +93,11 @@ class Candidates:
 
     Args:
         bridges: cheapest first.
-        refused: by piece, the best reason for which a bridge of its was refused.
+        refused: by piece, at what its best bridge failed, in a word and in a sentence.
     """
 
     bridges: list[Bridge]
-    refused: dict[int, str]
+    refused: dict[int, tuple[str, str]]
 
 
 def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> Candidates:
@@ -118,22 +118,31 @@ def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> Cand
         if bridge.plausibility >= gates.min_plausibility:
             kept.append(bridge)
         else:
-            refusals.note(bridge.pieces, 5, "what speaks for its bridges is not enough")
+            refusals.note(bridge.pieces, "plausibility")
     kept.sort(key=lambda b: (b.cost, b.pieces, b.ends))
-    return Candidates(kept, {piece: reason for piece, (_, reason) in refusals.best.items()})
+    return Candidates(kept, {p: (_REASONS[n][0], _REASONS[n][1]) for p, n in refusals.best.items()})
+
+
+#: What a bridge may fail at, from what is looked at first to last.
+_REASONS = (
+    ("direction", "No end or wall within the longest gap lies in the direction of its ends."),
+    ("calibre", "The ends that its ends face are of another calibre."),
+    ("support", "It, or what it faces, is too short a tube to speak for a direction."),
+    ("plausibility", "Too little speaks for its bridges: see min_plausibility."),
+)
+_RANK = {why: rank for rank, (why, _) in enumerate(_REASONS)}
 
 
 @dataclass(frozen=True)
 class _Refusals:
-    """By piece, how far its best candidate came, and what it failed at."""
+    """By piece, how far its best candidate came."""
 
-    best: dict[int, tuple[int, str]]
+    best: dict[int, int]
 
-    def note(self, pieces: tuple[int, ...], rank: int, reason: str) -> None:
+    def note(self, pieces: tuple[int, ...], why: str) -> None:
         """A candidate of some pieces came to a gate, and not through it."""
         for piece in pieces:
-            if rank > self.best.get(piece, (0, ""))[0]:
-                self.best[piece] = (rank, reason)
+            self.best[piece] = max(_RANK[why], self.best.get(piece, 0))
 
 
 def _end_to_end(
@@ -150,7 +159,7 @@ def _end_to_end(
         pieces = (one.piece, other.piece)
         failed = _gate(one, other, gates)
         if failed is not None:
-            refusals.note(pieces, *failed)
+            refusals.note(pieces, failed)
             continue
         yield Bridge(
             pieces, (one.number, other.number), one.index, one.tip_mm, other.tip_mm,
@@ -159,16 +168,16 @@ def _end_to_end(
         )  # fmt: skip
 
 
-def _gate(one: End, other: End, gates: Gates) -> tuple[int, str] | None:
-    """How far a pair came, and the gate that it does not pass."""
+def _gate(one: End, other: End, gates: Gates) -> str | None:
+    """The gate that a pair does not pass."""
     ratio = min(one.radius_mm, other.radius_mm) / max(one.radius_mm, other.radius_mm)
     angle_deg = max(_bend(one, other.tip_mm), _bend(other, one.tip_mm))
     if angle_deg > gates.max_angle_deg:
-        return 2, "no end within the gap faces its ends (direction)"
+        return "direction"
     if ratio < gates.min_calibre_ratio:
-        return 3, "the ends that its ends face are of another calibre"
+        return "calibre"
     if min(one.support_mm, other.support_mm) < gates.min_support_mm:
-        return 4, "too short a tube to speak for a direction (support)"
+        return "support"
     return None
 
 
@@ -189,7 +198,7 @@ def _end_to_side(
                 continue
             bridge = _landing(end, piece, fragments, near[pieces == piece], gates)
             if bridge is None:
-                refusals.note((end.piece,), 1, "no end or wall within the gap faces its ends")
+                refusals.note((end.piece,), "direction")
             else:
                 yield bridge
 

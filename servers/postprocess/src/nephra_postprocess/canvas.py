@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cc3d
@@ -13,7 +14,7 @@ from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
 from nephra_postprocess.bridges import Bridge
 from nephra_postprocess.detours import find_detour
-from nephra_postprocess.fragments import Fragments, Small
+from nephra_postprocess.fragments import Fragments
 from nephra_postprocess.strokes import Box, box_around, draw, path_mm
 from nephra_postprocess.structures import Tree
 
@@ -24,6 +25,15 @@ _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 FREE, BLOCKED, OWN, OTHER, SPECK = range(5)
 
 
+@dataclass(frozen=True)
+class Stroke:
+    """What a bridge added: its label, and in a box of the volume the new voxels."""
+
+    label: int
+    box: Box
+    new: NDArray[np.bool_]
+
+
 class Canvas:
     """A label map that bridges of one tree are drawn into.
 
@@ -32,7 +42,6 @@ class Canvas:
         target: (X, Y, Z) voxels of the same grid, written into.
         tree: its labels.
         fragments: its pieces.
-        small: pieces that were set aside.
     """
 
     def __init__(
@@ -41,7 +50,6 @@ class Canvas:
         target: NDArray[Any],
         tree: Tree,
         fragments: Fragments,
-        small: list[Small],
     ) -> None:
         self.patient = patient
         self.target = target
@@ -58,7 +66,6 @@ class Canvas:
         self.own = np.zeros(256, dtype=bool)
         self.own[list(tree.numbers)] = True
         self._keys = self._key(fragments.indices)
-        self._small = small
 
     def passable(self, bridge: Bridge) -> bool:
         """Whether a bridge can be drawn, straight or around what is in its way."""
@@ -73,8 +80,8 @@ class Canvas:
         self.paths[bridge] = path
         return True
 
-    def paint(self, bridge: Bridge) -> tuple[int, Box, NDArray[np.bool_]]:
-        """Draw a bridge with its first end's label; gives the label and the new voxels."""
+    def paint(self, bridge: Bridge) -> Stroke:
+        """Draw a bridge with its first end's label."""
         path = self.paths[bridge]
         box, inside = draw(path, bridge.radii_mm, self.fragments.linear, self.patient.shape)
         seen = self.look(box, bridge)
@@ -84,7 +91,7 @@ class Canvas:
         new = inside & (seen == FREE) & (~binary_dilation(apart, _NEIGHBOURS) | on_path)
         label = int(self.patient.voxels[tuple(bridge.index)])
         self.target[box][new] = label
-        return label, box, new
+        return Stroke(label, box, new)
 
     def look(self, box: Box, bridge: Bridge) -> NDArray[np.uint8]:
         """What a bridge sees in a box: `FREE`, `BLOCKED`, `OWN`, `OTHER` or `SPECK`."""

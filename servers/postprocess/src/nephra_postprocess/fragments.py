@@ -71,6 +71,12 @@ class Fragments:
         sizes = np.bincount(self.piece, minlength=self.count)
         return np.asarray(sizes * self.voxel_mm3, np.float64)
 
+    def middles_mm(self) -> NDArray[np.float64]:
+        """(pieces, 3) means of the pieces' voxels."""
+        sizes = np.bincount(self.piece, minlength=self.count)
+        sums = [np.bincount(self.piece, p, self.count) for p in self.points_mm.T]
+        return np.asarray(np.stack(sums, axis=1) / sizes[:, None], np.float64)
+
     def farthest(self, distance_mm: NDArray[np.float64]) -> NDArray[np.intp]:
         """(pieces,) the cell of each piece with the largest distance; the first of equals."""
         order = np.lexsort((np.arange(distance_mm.size), -distance_mm, self.cell_piece))

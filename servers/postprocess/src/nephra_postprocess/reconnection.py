@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,19 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from nephra_contract import labels as names
-from nephra_contract.operation import Parameters
+from nephra_contract.operation import Outcome, Parameters
+from nephra_contract.orientation import Orientation, canonical
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bridges import Bridge, Candidates, Gates, find_candidates
-from nephra_postprocess.canvas import Canvas
+from nephra_postprocess.bridges import Gates, find_candidates
+from nephra_postprocess.canvas import Canvas, Stroke
 from nephra_postprocess.forest import choose
-from nephra_postprocess.fragments import Fragments, Small, find_fragments
-from nephra_postprocess.strokes import Box
+from nephra_postprocess.fragments import find_fragments
+from nephra_postprocess.region import sparse_copy
+from nephra_postprocess.report import describe_bridge, describe_small, describe_tree
 from nephra_postprocess.structures import Tree
-from nephra_postprocess.tubes import End, find_ends
-
-_REPORTED = 100
+from nephra_postprocess.tubes import find_ends
 
 
 class TubeParameters(Parameters):
@@ -68,6 +68,11 @@ class TubeParameters(Parameters):
         description="Pieces below this volume are taken for noise and left alone.",
     )
 
+    added: bool = Field(
+        default=False,
+        description="Also write a mask of only the added voxels; the answer names it added_path.",
+    )
+
     def gates(self) -> Gates:
         """The part of it that judges bridges."""
         return Gates(
@@ -88,12 +93,38 @@ class Reconnection:
     Args:
         bridges: one dictionary per bridge, for the report.
         alone: one dictionary per fragment left alone, for the report.
-        added: per bridge, its label, and a box of the volume with its new voxels.
+        strokes: what was drawn.
     """
 
     bridges: list[dict[str, Any]] = field(default_factory=list)
     alone: list[dict[str, Any]] = field(default_factory=list)
-    added: list[tuple[int, Box, NDArray[np.bool_]]] = field(default_factory=list)
+    strokes: list[Stroke] = field(default_factory=list)
+
+
+def reconnect_all(
+    labels: LabelMap, trees: Sequence[Tree], parameters: TubeParameters, progress: Progress
+) -> Outcome:
+    """Join the severed tubes of several trees, one after the other.
+
+    Args:
+        labels: a mask, however it is stored; it stays as it is.
+        trees: what is joined; bridges of later ones go around those of earlier ones.
+        parameters: the gates.
+        progress: of all of it.
+    """
+    joined, view = sparse_copy(labels)
+    affine = canonical(labels).affine
+    report: dict[str, list[object]] = {"bridges": [], "fragments": []}
+    strokes: list[Stroke] = []
+    for count, tree in enumerate(trees):
+        part = progress.part(count / len(trees), (count + 1) / len(trees))
+        done = reconnect(LabelMap(view, affine), view, tree, parameters, part)
+        report["bridges"] += done.bridges
+        report["fragments"] += done.alone
+        strokes += done.strokes
+    progress.advance(1.0, "done")
+    layers = {"added": _layer(labels, strokes)} if parameters.added else {}
+    return Outcome(joined, report, layers=layers)
 
 
 def reconnect(
@@ -114,100 +145,25 @@ def reconnect(
     """
     progress.advance(0.0, f"finding the pieces of {tree.name}")
     fragments, small = find_fragments(patient, tree.numbers, parameters.min_fragment_volume_mm3)
-    if fragments.count < 2:
-        return Reconnection([], _alone_small(small, patient, tree))
+    if fragments.count == 0:
+        return Reconnection([], describe_small(small, patient, tree))
     progress.advance(0.4, f"finding the ends of {tree.name}")
-    ends = find_ends(fragments)
+    ends = find_ends(fragments) if fragments.count > 1 else []
     progress.advance(0.7, f"judging the gaps of {tree.name}")
     candidates = find_candidates(fragments, ends, parameters.gates())
-    canvas = Canvas(patient, target, tree, fragments, small)
+    canvas = Canvas(patient, target, tree, fragments)
     chosen = choose(fragments.count, candidates.bridges, canvas.passable)
     progress.advance(0.85, f"drawing the bridges of {tree.name}")
-    bridges, added = [], []
-    for bridge in chosen:
-        label, box, new = canvas.paint(bridge)
-        bridges.append(_line(bridge, canvas, label, int(new.sum())))
-        added.append((label, box, new))
-    alone = _alone(fragments, ends, candidates, chosen, canvas, tree)
-    return Reconnection(bridges, alone + _alone_small(small, patient, tree), added)
+    strokes = [canvas.paint(b) for b in chosen]
+    bridges = [describe_bridge(b, s, canvas) for b, s in zip(chosen, strokes, strict=True)]
+    alone = describe_tree(fragments, ends, candidates, chosen, canvas, tree)
+    return Reconnection(bridges, alone + describe_small(small, patient, tree), strokes)
 
 
-def _line(bridge: Bridge, canvas: Canvas, label: int, voxels: int) -> dict[str, Any]:
-    """A bridge as the report says it."""
-    path = canvas.paths[bridge]
-    lengths = np.linalg.norm(np.diff(path, axis=0), axis=1)
-    return {
-        "structure": names.name_of(label),
-        "kind": bridge.kind,
-        "ends_mm": [_world(p, canvas.patient) for p in (bridge.start_mm, bridge.stop_mm)],
-        "length_mm": round(bridge.length_mm, 2),
-        "path_mm": round(float(lengths.sum()), 2),
-        "around": bridge in canvas.around,
-        "radii_mm": [round(r, 2) for r in bridge.radii_mm],
-        "voxels": voxels,
-        "plausibility": round(bridge.plausibility, 3),
-        "cost": round(bridge.cost, 3),
-    }
-
-
-def _world(point_mm: NDArray[np.float64], patient: LabelMap) -> list[float]:
-    """A point of the local frame in RAS+ mm, as a report says it."""
-    return [round(float(v), 2) for v in point_mm + patient.affine[:3, 3]]
-
-
-def _alone(
-    fragments: Fragments,
-    ends: list[End],
-    candidates: Candidates,
-    chosen: list[Bridge],
-    canvas: Canvas,
-    tree: Tree,
-) -> list[dict[str, Any]]:
-    """The fragments that no bridge reaches, but the largest, and why."""
-    joined = {p for b in chosen for p in b.pieces}
-    blocked = {p for b in canvas.blocked for p in b.pieces}
-    wanted = {p for b in candidates.bridges for p in b.pieces}
-    volumes = fragments.volumes_mm3()
-    largest = int(np.argmax(volumes))
-    middles = (
-        np.stack(
-            [np.bincount(fragments.piece, p, fragments.count) for p in fragments.points_mm.T],
-            axis=1,
-        )
-        / np.bincount(fragments.piece, minlength=fragments.count)[:, None]
-    )
-    support: dict[int, float] = {}
-    for end in ends:
-        support[end.piece] = max(support.get(end.piece, 0.0), end.support_mm)
-    lines = []
-    for piece in np.argsort(-volumes, kind="stable").tolist():
-        if piece in joined or piece == largest:
-            continue
-        reason = candidates.refused.get(piece, "no other piece ends within the longest gap")
-        if piece in blocked:
-            reason = "blocked: other structures lie in the way, and no short way leads around them"
-        elif piece in wanted:
-            reason = "more plausible bridges took the ends that it could be joined to"
-        lines.append(
-            {
-                "structure": tree.name,
-                "centre_mm": _world(middles[piece], canvas.patient),
-                "volume_mm3": round(float(volumes[piece]), 1),
-                "length_mm": round(support.get(piece, 0.0), 1),
-                "reason": reason,
-            }
-        )
-    return lines
-
-
-def _alone_small(small: list[Small], patient: LabelMap, tree: Tree) -> list[dict[str, Any]]:
-    by_size = sorted(small, key=lambda s: (-s.volume_mm3, s.centre_mm.tolist()))
-    return [
-        {
-            "structure": tree.name,
-            "centre_mm": _world(s.centre_mm, patient),
-            "volume_mm3": round(s.volume_mm3, 1),
-            "reason": "smaller than min_fragment_volume_mm3",
-        }
-        for s in by_size[:_REPORTED]
-    ]
+def _layer(labels: LabelMap, strokes: list[Stroke]) -> LabelMap:
+    """A mask on the same grid of what was drawn, in the labels that it was drawn with."""
+    layer = labels.like(np.zeros_like(labels.voxels, order="K"))
+    view = Orientation.of(layer).view(layer.voxels)
+    for stroke in strokes:
+        view[stroke.box][stroke.new] = stroke.label
+    return layer

@@ -7,12 +7,11 @@ from pydantic import Field
 from nephra_contract import labels as names
 from nephra_contract.errors import StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome
-from nephra_contract.orientation import canonical, stored_copy
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import region
-from nephra_postprocess.reconnection import TubeParameters, reconnect
+from nephra_postprocess.reconnection import TubeParameters, reconnect_all
 from nephra_postprocess.structures import Tree
 
 _SIDES = (Tree("ureter_right", (names.URETER_RIGHT,)), Tree("ureter_left", (names.URETER_LEFT,)))
@@ -38,8 +37,7 @@ def join_ureters(labels: LabelMap, parameters: Ureter, progress: Progress) -> Ou
         StructureMissing: the mask holds no ureter.
     """
     progress.advance(0.0, "finding the ureters")
-    patient = canonical(labels)
-    found = region.present(patient.voxels)
+    found = region.present(labels.voxels)
     if not found & set(names.URETERS):
         raise StructureMissing(
             "The mask holds no ureter.",
@@ -49,17 +47,7 @@ def join_ureters(labels: LabelMap, parameters: Ureter, progress: Progress) -> Ou
         )
     if names.URETER in found:
         labels = assign_sides(labels)
-        patient = canonical(labels)
-    joined, view = stored_copy(labels)
-    report: dict[str, list[object]] = {"bridges": [], "fragments": []}
-    for count, side in enumerate(_SIDES):
-        part = progress.part(0.1 + 0.45 * count, 0.55 + 0.45 * count)
-        now = LabelMap(view, patient.affine)
-        done = reconnect(now, view, side, parameters, part)
-        report["bridges"] += done.bridges
-        report["fragments"] += done.alone
-    progress.advance(1.0, "done")
-    return Outcome(joined, report)
+    return reconnect_all(labels, _SIDES, parameters, progress.part(0.1, 1.0))
 
 
 OPERATION = Operation(

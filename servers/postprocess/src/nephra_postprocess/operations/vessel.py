@@ -6,11 +6,10 @@ from pydantic import Field
 
 from nephra_contract.errors import StructureMissing
 from nephra_contract.operation import Input, Operation, Outcome
-from nephra_contract.orientation import canonical, stored_copy
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import region
-from nephra_postprocess.reconnection import TubeParameters, reconnect
+from nephra_postprocess.reconnection import TubeParameters, reconnect_all
 from nephra_postprocess.structures import tree
 
 
@@ -40,8 +39,7 @@ def join_vessels(labels: LabelMap, parameters: Vessel, progress: Progress) -> Ou
     """
     progress.advance(0.0, "finding the vessels")
     trees = [tree(name) for name in dict.fromkeys(parameters.structures)]
-    patient = canonical(labels)
-    found = region.present(patient.voxels)
+    found = region.present(labels.voxels)
     missing = [t.name for t in trees if not found & set(t.numbers)]
     if missing:
         raise StructureMissing(
@@ -50,17 +48,7 @@ def join_vessels(labels: LabelMap, parameters: Vessel, progress: Progress) -> Ou
             "numbers are in.",
             missing=missing,
         )
-    joined, view = stored_copy(labels)
-    report: dict[str, list[object]] = {"bridges": [], "fragments": []}
-    for count, wanted in enumerate(trees):
-        part = progress.part(0.1 + 0.9 * count / len(trees), 0.1 + 0.9 * (count + 1) / len(trees))
-        # Later trees see the bridges of earlier ones, and go around them.
-        now = LabelMap(view, patient.affine)
-        done = reconnect(now, view, wanted, parameters, part)
-        report["bridges"] += done.bridges
-        report["fragments"] += done.alone
-    progress.advance(1.0, "done")
-    return Outcome(joined, report)
+    return reconnect_all(labels, trees, parameters, progress.part(0.1, 1.0))
 
 
 OPERATION = Operation(
