@@ -66,12 +66,15 @@ def courses(tubes: list[Tube], grid: Grid) -> list[Course]:
     dense = [_sample(one) for one in tubes]
     inverse = np.linalg.inv(grid.affine)
     found = []
+    low = np.array([p.min(axis=0) - r.max() - 1.0 for p, r in dense])
+    high = np.array([p.max(axis=0) + r.max() + 1.0 for p, r in dense])
     for n, (points, radii) in enumerate(dense):
         free = np.ones(len(points), bool)
         unbranched = np.ones(len(points), bool)
-        for m, (others, other_radii) in enumerate(dense):
+        for m in np.flatnonzero(((low <= high[n]) & (high >= low[n])).all(axis=1)).tolist():
             if m == n:
                 continue
+            others, other_radii = dense[m]
             distance, at = cKDTree(others).query(points)
             free &= distance > 0.9 * other_radii[at]
             for end in (0, -1):

@@ -17,6 +17,7 @@ from nephra_postprocess.detours import find_detour
 from nephra_postprocess.fragments import Fragments
 from nephra_postprocess.strokes import Box, box_around, draw, path_mm
 from nephra_postprocess.structures import Tree
+from nephra_postprocess.voxels import flat
 
 #: Groups that a bridge may run through: what merging would paint over, too.
 _SOFT_GROUPS = ("fat", "organ", "muscle", "kidney")
@@ -65,7 +66,7 @@ class Canvas:
         self.soft[[0, *(n for g in _SOFT_GROUPS for n in names.group(g))]] = True
         self.own = np.zeros(256, dtype=bool)
         self.own[list(tree.numbers)] = True
-        self._keys = self._key(fragments.indices)
+        self._keys = flat(fragments.indices, patient.shape)
 
     def passable(self, bridge: Bridge) -> bool:
         """Whether a bridge can be drawn, straight or around what is in its way."""
@@ -101,7 +102,7 @@ class Canvas:
         tree = np.argwhere(self.own[labels])
         if len(tree):
             index = tree + [part.start for part in box]
-            keys = self._key(index)
+            keys = flat(index, self.patient.shape)
             at = np.minimum(np.searchsorted(self._keys, keys), max(self._keys.size - 1, 0))
             known = self._keys[at] == keys if self._keys.size else np.zeros(len(keys), bool)
             pieces = np.where(known, self.fragments.piece[at] if self._keys.size else -1, -1)
@@ -146,8 +147,3 @@ class Canvas:
         pieces = cc3d.connected_components(specks, connectivity=26)
         wanted = np.unique(pieces[on_path & specks])
         return np.isin(pieces, wanted[wanted > 0])
-
-    def _key(self, indices: NDArray[Any]) -> NDArray[np.int64]:
-        shape = self.patient.shape
-        flat = indices[:, 0].astype(np.int64) * shape[1] + indices[:, 1]
-        return np.asarray(flat * shape[2] + indices[:, 2])

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.voxels import edges, voxels_of
-
-#: Extent of a cell along each axis, as far as whole voxels allow.
-_CELL_MM = 2.0
+from nephra_postprocess.cells import Cells, cell_shape, join_cells
+from nephra_postprocess.voxels import voxels_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Fragments:
     def step_mm(self) -> float:
         """Extent of a cell along its longest axis."""
         spacing = np.linalg.norm(self.linear, axis=0)
-        return float((spacing * _cell_shape(self.linear)).max())
+        return float((spacing * cell_shape(self.linear)).max())
 
     def volumes_mm3(self) -> NDArray[np.float64]:
         """(pieces,) volume of each."""
@@ -117,7 +115,7 @@ def find_fragments(
     """
     indices = voxels_of(labels, numbers)
     linear = labels.affine[:3, :3]
-    cells = _join_cells(indices, labels.shape, linear)
+    cells = join_cells(indices, labels.shape, linear)
     _, piece_of_cell = connected_components(cells.graph, directed=False)
     piece = piece_of_cell[cells.cell]
     sizes = np.bincount(piece, minlength=1)
@@ -127,40 +125,9 @@ def find_fragments(
     return _of_pieces(indices, cells, piece_of_cell, large, labels), small
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """All cells of a tree: (N,) cell of each voxel, and which cells touch."""
-
-    cell: NDArray[np.int32]
-    graph: csr_array
-
-
-def _join_cells(
-    indices: NDArray[np.int32], shape: tuple[int, int, int], linear: NDArray[np.float64]
-) -> _Cells:
-    """Blocks of voxels, parted where a block's voxels do not touch."""
-    blocks = indices // _cell_shape(linear).astype(np.int32)
-    widths = np.array(shape) + 1
-    block = (blocks[:, 0].astype(np.int64) * widths[1] + blocks[:, 1]) * widths[2] + blocks[:, 2]
-    rows, columns = edges(indices, shape)
-    within = block[rows] == block[columns]
-    count = len(indices)
-    inner = coo_array(
-        (np.ones(int(within.sum()), np.int8), (rows[within], columns[within])), (count, count)
-    )
-    cells, cell = connected_components(inner, directed=False)
-    a, b = cell[rows[~within]], cell[columns[~within]]
-    pairs = coo_array(
-        (np.ones(a.size, np.int8), (np.minimum(a, b), np.maximum(a, b))), (cells, cells)
-    )
-    graph = csr_array(pairs)
-    graph.sum_duplicates()
-    return _Cells(cell.astype(np.int32), graph)
-
-
 def _of_pieces(
     indices: NDArray[np.int32],
-    cells: _Cells,
+    cells: Cells,
     piece_of_cell: NDArray[np.int32],
     large: NDArray[np.bool_],
     labels: LabelMap,
@@ -178,7 +145,7 @@ def _of_pieces(
     sizes = np.bincount(cell, minlength=cell_piece.size)
     sums = np.stack([np.bincount(cell, p, sizes.size) for p in points.T], axis=1)
     centres = np.asarray(sums / np.maximum(sizes, 1)[:, None], dtype=np.float64)
-    graph = cells.graph[keep_cell][:, keep_cell]
+    graph = cells.graph if keep_cell.all() else cells.graph[keep_cell][:, keep_cell]
     rows = np.repeat(np.arange(sizes.size), np.diff(graph.indptr))
     lengths = np.linalg.norm(centres[rows] - centres[graph.indices], axis=1)
     weighted = csr_array((lengths, graph.indices, graph.indptr), shape=graph.shape)
@@ -202,9 +169,3 @@ def _smalls(
     for voxels in np.split(rest, starts[1:]) if rest.size else []:
         own = indices[voxels]
         yield Small(own.mean(axis=0) @ linear.T, len(own) * voxel_mm3, own)
-
-
-def _cell_shape(linear: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(3,) voxels of a cell along each axis."""
-    spacing = np.linalg.norm(linear, axis=0)
-    return np.asarray(np.maximum(np.floor(_CELL_MM / spacing + 1e-6), 1).astype(np.int64))

@@ -103,8 +103,10 @@ def _local_distances(
     columns = np.searchsorted(near, graph.indices[at])
     inside = columns < near.size
     inside[inside] = near[columns[inside]] == graph.indices[at[inside]]
+    ends = np.cumsum(np.bincount(rows[inside], minlength=near.size))
     small = csr_array(
-        (graph.data[at[inside]], (rows[inside], columns[inside])), shape=(near.size, near.size)
+        (graph.data[at[inside]], columns[inside], np.concatenate([[0], ends])),
+        shape=(near.size, near.size),
     )
     start = int(np.searchsorted(near, source))
     return np.asarray(dijkstra(small, directed=False, indices=start, limit=reach_mm))
