@@ -21,16 +21,17 @@ from nephra_smoothing.shape import BROKEN, LOST, OPEN, Made, Structure, Wish
 from nephra_smoothing.soundness import part, piece_of_faces
 from nephra_smoothing.surface import Surface, flying_edges, windowed_sinc
 
-#: Cells are never made larger than this by averaging voxels, and a fifth of the radius.
-_COARSEST_MM = 1.8
-_CELLS_PER_RADIUS = 5
+#: Cells are made larger by averaging voxels: up to a fifth of the radius, or to this, or, where
+#: what is large is round at large, to a sixteenth of the radius.
+_COARSE_MM, _COARSEST_MM = 1.8, 2.6
+_CELLS_PER_RADIUS, _MOST_CELLS_PER_RADIUS = 5, 16
 #: Slices thicker than this many times the pixels are interpolated.
 _THICK_SLICES = 2.0
 #: Standard deviation of the blur, in cells, where the request leaves it open.
 _SIGMA_ORGAN, _SIGMA_TUBE = 0.9, 0.8
-_SINC_ITERATIONS = 15
+_SINC_ITERATIONS = 10
 #: Above this error the iso level is moved before the surface is.
-_LEVEL_TOLERANCE = 0.03
+_LEVEL_TOLERANCE = 0.05
 #: Pieces of a surface below this many voxels are an artefact of the blur.
 _CRUMB_VOXELS = 0.3
 #: A surface bulges over the outer faces of its voxels by less than so many of them.
@@ -65,7 +66,13 @@ def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
     """All ways to try, the smoothest first."""
     spacing = structure.spacing_mm
     if not wish.thin:
-        cell_mm = max(min(_COARSEST_MM, structure.radius_mm / _CELLS_PER_RADIUS), spacing.min())
+        radius_mm = structure.radius_mm
+        large_mm = min(_COARSEST_MM, radius_mm / _MOST_CELLS_PER_RADIUS)
+        cell_mm = min(max(_COARSE_MM, large_mm), radius_mm / _CELLS_PER_RADIUS)
+        if wish.smoothing_mm is not None:
+            # Larger cells would blur more than is wished.
+            cell_mm = min(cell_mm, wish.smoothing_mm / _SIGMA_ORGAN)
+        cell_mm = max(cell_mm, spacing.min())
         i, j, k = (int(np.clip(cell_mm / s + 0.25, 1, 4)) for s in spacing)
         cells = spacing * (i, j, k)
         refine = int(np.clip(round(cells.max() / cells.min()), 1, 6))
@@ -126,15 +133,32 @@ def _levelled(field: Field, volume_mm3: float) -> Surface:
         return surface
     values = field.values
     # Below the border's value the surface would be open; the highest value encloses nothing.
-    low, high = float(max(_border(values), values.min())), float(values.max())
+    low, high = max(_border(values), float(values.min())), float(values.max())
+    found: list[tuple[float, float]] = [(0.0, surface.volume_mm3 / volume_mm3 - 1)]
     for _ in range(16):
-        level = (low + high) / 2
+        level = _next_level(found, low, high)
         surface = flying_edges(field, _between(values, level))
         excess = surface.volume_mm3 / volume_mm3 - 1
-        if abs(excess) <= _LEVEL_TOLERANCE / 3:
+        if abs(excess) <= _LEVEL_TOLERANCE / 2:
             break
         low, high = (level, high) if excess > 0 else (low, level)
+        found.append((level, excess))
     return surface
+
+
+def _next_level(found: list[tuple[float, float]], low: float, high: float) -> float:
+    """By the last two, as if the volume fell evenly; else half-way."""
+    if len(found) > 1:
+        (level, excess), (before, excess_before) = found[-1], found[-2]
+        if excess != excess_before:
+            level -= excess * (level - before) / (excess - excess_before)
+            if low < level < high:
+                return level
+        return (low + high) / 2
+    level, excess = found[0]
+    # Two thirds of the values of a blurred edge lie within a third of the levels.
+    guess = level + float(np.clip(excess, -0.3, 0.3)) / 2
+    return guess if low < guess < high else (low + high) / 2
 
 
 def _border(values: NDArray[np.float32]) -> float:
@@ -172,17 +196,17 @@ def _lost_mm3(field: Field, occupied: Occupancy) -> float:
 def _within(surface: Surface, structure: Structure) -> Surface:
     """Press what bulges over the box of the voxels' outer faces, so that it stays near."""
     affine = structure.affine
-    index = (surface.points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    inverse = np.linalg.inv(affine[:3, :3])
     half = np.array(structure.mask.shape) / 2
-    offset = index - (half - 0.5)
-    over = np.abs(offset) - half
-    beyond = over > 0
-    if not beyond.any():
+    middle = affine[:3, 3] + affine[:3, :3] @ (half - 0.5)
+    reach = [np.abs((surface.points @ row) - middle @ row).max() for row in inverse]
+    if (np.array(reach) <= half).all():
         return surface
-    over = np.maximum(over, 0)
+    offset = (surface.points - middle) @ inverse.T
+    over = np.maximum(np.abs(offset) - half, 0)
     pressed = half + _BEYOND_VOXELS * over / (_BEYOND_VOXELS + over)
-    index = np.where(beyond, half - 0.5 + np.copysign(pressed, offset), index)
-    return Surface(index @ affine[:3, :3].T + affine[:3, 3], surface.faces)
+    offset = np.where(over > 0, np.copysign(pressed, offset), offset)
+    return surface.moved(offset @ affine[:3, :3].T + middle)
 
 
 def _broken(volumes_mm3: NDArray[np.float64], structure: Structure) -> bool:

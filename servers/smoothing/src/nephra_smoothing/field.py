@@ -15,7 +15,7 @@ _LEVEL = 2 / 3
 #: A field is kept this far from 0 at grid points, so that no two vertices fall together.
 _CLEAR = 2e-3
 #: Gaussian kernels end at this many standard deviations.
-_TRUNCATE = 3.0
+_TRUNCATE = 2.4
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ _AGGRESSION = 7.0
 _LIBRARY_COST = float(np.finfo(np.float64).eps)
 #: At a cost of the square of so many distances, 99 % of the surface lie within the distance.
 _COST_PER_DISTANCE = 2.6
-_SAMPLES = 600
+_SAMPLES = 400
 #: Pieces of fewer faces are left as they are: a collapsed octahedron is flat.
 _LEAST_FACES = 60
 _MOST_MENDINGS = 5

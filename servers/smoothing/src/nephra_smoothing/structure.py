@@ -32,23 +32,27 @@ def surface_of(structure: Structure, wish: Wish) -> Made:
         The first attempt without a fault, else the one with the lightest.
     """
     best: Made | None = None
+    finished: Made | None = None
     for attempt in attempts(structure, wish):
         made = attempt_at(structure, wish, attempt)
         if LOST in made.faults and attempt.is_coarse:
             parts = _parted(structure)
             if parts is not None:
-                return _joined([surface_of(one, wish) for one in parts])
+                large, small = parts
+                return _joined(
+                    [surface_of(large, wish), surface_of(small, replace(wish, thin=True))]
+                )
             if made.lost_mm3 <= _TIP_CELLS * attempt.voxels * structure.voxel_mm3:
                 made = replace(made, faults=tuple(f for f in made.faults if f != LOST))
         if best is not None and made.severity >= best.severity:
             continue
         best = made
         if best.severity == 0 or (best.severity == 1 and attempt.last_for_light):
-            best = _finished(best, structure, wish)
+            best = finished = _finished(best, structure, wish)
             if best.severity <= 1:
-                return best
+                break
     assert best is not None
-    return _finished(best, structure, wish)
+    return best if best is finished else _finished(best, structure, wish)
 
 
 def _parted(structure: Structure) -> tuple[Structure, Structure] | None:

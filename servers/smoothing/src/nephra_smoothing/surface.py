@@ -10,6 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_smoothing.field import Field
+from nephra_smoothing.topology import faults, pieces
+
+#: A surface is of its volume within this share.
+_VOLUME_SHARE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +80,36 @@ class Surface:
         length = np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
         return np.asarray(total / length)
 
+    @cached_property
+    def pieces(self) -> NDArray[np.int64]:
+        """(N,) the number of the connected piece that each vertex belongs to."""
+        return pieces(self.faces, len(self.points))
+
+    @cached_property
+    def faults(self) -> NDArray[np.int64]:
+        """The vertices at which the faces do not form a closed 2-manifold."""
+        return faults(self.faces, len(self.points))
+
+    def moved(self, points: NDArray[np.float64]) -> Surface:
+        """The same faces over other points; what is known of the faces alone is kept."""
+        made = Surface(points, self.faces)
+        for known in ("pieces", "faults"):
+            if known in self.__dict__:
+                made.__dict__[known] = self.__dict__[known]
+        return made
+
     def outward(self) -> Surface:
         """The same surface, wound so that it encloses a positive volume."""
         if self.volume_mm3 >= 0:
             return self
         return Surface(self.points, np.ascontiguousarray(self.faces[:, ::-1]))
+
+    def scaled(self, factor: float) -> Surface:
+        """Each connected piece larger by a factor, about its own centre."""
+        size = np.bincount(self.pieces)
+        centre = np.stack([np.bincount(self.pieces, x) / size for x in self.points.T], axis=1)
+        about = centre[self.pieces]
+        return self.moved(about + (self.points - about) * factor)
 
 
 def flying_edges(field: Field, level: float = 0.0) -> Surface:
@@ -135,7 +164,7 @@ def windowed_sinc(surface: Surface, pass_band: float, iterations: int) -> Surfac
     smoother.NormalizeCoordinatesOn()
     smoother.Update()
     points = vtk_to_numpy(smoother.GetOutput().GetPoints().GetData()).astype(np.float64)
-    return Surface(points, surface.faces)
+    return surface.moved(points)
 
 
 def polydata(surface: Surface) -> Any:
@@ -163,10 +192,14 @@ def hold_volume(surface: Surface, volume_mm3: float) -> Surface:
 
     The volume's derivative by that distance is the area, so this is Newton's method.
     """
+    held = surface
     for _ in range(4):
-        missing_mm3 = volume_mm3 - surface.volume_mm3
-        if abs(missing_mm3) <= 1e-4 * volume_mm3:
-            break
-        distance_mm = missing_mm3 / surface.area_mm2
-        surface = Surface(surface.points + surface.normals * distance_mm, surface.faces)
-    return surface
+        missing_mm3 = volume_mm3 - held.volume_mm3
+        if abs(missing_mm3) <= _VOLUME_SHARE * volume_mm3:
+            return held
+        distance_mm = missing_mm3 / held.area_mm2
+        held = held.moved(held.points + held.normals * distance_mm)
+    if abs(volume_mm3 - held.volume_mm3) <= _VOLUME_SHARE * volume_mm3:
+        return held
+    # Islands of a few faces: for them the way is long, and their normals say little.
+    return surface.scaled(float(np.cbrt(volume_mm3 / surface.volume_mm3)))
