@@ -56,7 +56,7 @@ def template_labels(seed: int = SEED, spacing_mm: float = SPACING_MM) -> LabelMa
 
 
 def template_lines(seed: int = SEED) -> list[dict[str, Any]]:
-    """Vessels, renal pelves and ureters in painting order: later ones cover earlier ones.
+    """Vessels, renal pelves and ureters in painting order, as far as the organs' grid reaches.
 
     Returns:
         For each tube its name, label, and the points (x, y, z in RAS+ mm) and radii in mm of
@@ -67,6 +67,7 @@ def template_lines(seed: int = SEED) -> list[dict[str, Any]]:
     for side in ("right", "left"):
         pelvis, (ureter,) = lines[f"renal_pelvis_{side}"], lines[f"ureter_{side}"]
         lines[f"ureter_{side}"] = [_outside(ureter, pelvis)]
+    end_mm = FIELD_OF_VIEW_MM[2] / 2
     return [
         {
             "name": one.name,
@@ -75,7 +76,7 @@ def template_lines(seed: int = SEED) -> list[dict[str, Any]]:
             "radii_mm": np.round(tube.radii, 2).tolist(),
         }
         for one in phantom.anatomy.structures
-        for tube in lines.get(one.name, [])
+        for tube in (_within(t, end_mm) for t in lines.get(one.name, []))
     ]
 
 
@@ -86,6 +87,12 @@ def _outside(ureter: Tube, pelvis: list[Tube]) -> Tube:
     gaps = np.linalg.norm(ureter.points[:, None] - points, axis=-1) - radii
     first = int(np.flatnonzero(gaps.min(axis=1) <= 0)[-1])
     return Tube(ureter.points[first:], ureter.radii[first:])
+
+
+def _within(tube: Tube, end_mm: float) -> Tube:
+    """The part of a tube between two heights; all of them pass through the middle."""
+    kept = np.abs(tube.points[:, 2]) <= end_mm
+    return Tube(tube.points[kept], tube.radii[kept])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

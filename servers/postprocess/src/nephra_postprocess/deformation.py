@@ -16,12 +16,12 @@ from nephra_postprocess.registration import Affine, apply, inverse
 from nephra_postprocess.warp import Warp, nodes_mm
 
 #: Distances beyond it say nothing more.
-_BAND_MM = 9.0
+_BAND_MM = 6.0
 _ROOM_MM = 24.0
 #: Over this breadth the deformation fades out towards the border of its grid.
 _FADE_MM = 12.0
 #: One thread: its result must not depend on how many there are.
-_OPTIONS = "-V 0 -threads 1 -float -m SSD -n 50x12 -s 2vox 0.7vox -wp 0"
+_OPTIONS = "-V 0 -threads 1 -float -m SSD -n 50x12 -s 1.5vox 0.5vox -wp 0"
 
 
 def bend(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,10 +15,9 @@ from nephra_contract import labels as names
 from nephra_contract.merge import regrid
 from nephra_contract.sides import assign_sides, midline_x_mm
 from nephra_contract.volume import LabelMap, Volume, corners
+from nephra_postprocess.coarse import LESIONS, SIDES
 from nephra_postprocess.region import box_of, present, thinned
 
-SIDES: Mapping[str, int] = {"right": names.KIDNEY_RIGHT, "left": names.KIDNEY_LEFT}
-LESIONS = (names.TUMOR, *names.CYSTS)
 #: Step of the grid that kidneys are compared on.
 FIT_MM = 3.0
 #: What is smaller is no kidney but noise: half a millilitre.

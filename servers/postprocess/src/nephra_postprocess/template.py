@@ -15,8 +15,9 @@ from nephra_contract.nifti import read_labels
 from nephra_contract.orientation import canonical
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
+from nephra_postprocess.coarse import LESIONS, SIDES
 from nephra_postprocess.lines import Lines
-from nephra_postprocess.outlines import LESIONS, SIDES, Outlines
+from nephra_postprocess.outlines import Outlines
 from nephra_postprocess.region import box_of, present
 from nephra_postprocess.skeletons import erased, find_lines
 

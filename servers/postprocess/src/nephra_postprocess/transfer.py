@@ -13,8 +13,9 @@ from scipy import ndimage
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap, Volume
 from nephra_postprocess import bypasses, deformation, registration, warp
+from nephra_postprocess.coarse import SIDES
 from nephra_postprocess.lines import draw
-from nephra_postprocess.outlines import SIDES, Masks, Outlines, dice
+from nephra_postprocess.outlines import Masks, Outlines, dice
 from nephra_postprocess.region import present
 from nephra_postprocess.registration import apply, inverse
 from nephra_postprocess.template import Template

@@ -15,6 +15,7 @@ from nephra_contract.progress import Progress
 from nephra_contract.sides import midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
 from nephra_postprocess import density, perirenal, region
+from nephra_postprocess.coarse import LESIONS, SIDES, Coarse
 
 _ESTIMATED = ("No CT was given: the perirenal fat is estimated from the kidneys' outline.",)
 
@@ -57,7 +58,7 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
     margins = _margins(parameters, image)
     box = region.box_of(
         patient,
-        found & {*names.KIDNEYS, *perirenal.LESIONS},
+        found & {*names.KIDNEYS, *LESIONS},
         margins.largest_mm + 2 * parameters.grid_mm,
     )
     assert box is not None
@@ -66,7 +67,7 @@ def add_fat(labels: LabelMap, image: Volume | None, parameters: Fat, progress: P
     around, warnings = _surroundings(patient, crop, image, parameters.grid_mm)
     added, view = region.sparse_copy(labels)
     volumes_ml: dict[str, float] = {}
-    for number, side in enumerate(perirenal.SIDES):
+    for number, side in enumerate(SIDES):
         progress.advance(0.3 + 0.35 * number, "drawing the perirenal space")
         space = perirenal.perirenal_space(around, side, margins)
         if space is not None:
@@ -101,13 +102,13 @@ def _surroundings(
     patient: LabelMap, crop: LabelMap, image: Volume | None, grid_mm: float
 ) -> tuple[perirenal.Surroundings, tuple[str, ...]]:
     """Kidneys with their sides on the coarsest grid that serves, and what bounds their fat."""
-    coarse = perirenal.Coarse.of(crop, grid_mm)
+    coarse = Coarse.of(crop, grid_mm)
     sided = coarse.sided(lambda: midline_x_mm(region.thinned(patient)) - float(crop.affine[0, 3]))
     if image is None:
         return perirenal.Surroundings.of(sided, None), _ESTIMATED
     ct, grid = canonical(image), sided.grid(crop)
     around = perirenal.Surroundings.of(sided, density.fatty(ct, grid))
-    seen = density.covered(ct, grid)[sided.within((*names.KIDNEYS, *perirenal.LESIONS))]
+    seen = density.covered(ct, grid)[sided.within((*names.KIDNEYS, *LESIONS))]
     if not seen.any():
         raise GeometryRefused(
             "The CT shows no part of the mask's kidneys.",
