@@ -14,7 +14,7 @@ from nephra_contract.volume import LabelMap, bounding_box
 from nephra_smoothing.label_slices import with_thinner_slices
 from nephra_smoothing.levels import FEWER, distinct
 from nephra_smoothing.patches import Partition, coarser, simplified
-from nephra_smoothing.relaxation import Points, Sides, hold_volumes, relaxed, volumes_mm3
+from nephra_smoothing.relaxation import Points, Sides, hold_volumes, relaxed, spread, volumes_mm3
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.surface import Surface
 from nephra_smoothing.walls import Ints, Walls, walls
@@ -93,10 +93,12 @@ def joint_surfaces(labels: LabelMap, wish: JointWish, progress: Progress) -> dic
     if np.linalg.det(part.affine[:3, :3]) < 0:
         faces = faces[:, ::-1]
     whole = Partition.of(points, faces, Sides.of(sides))
+    raw = part.to_world(net.points)
     del net, faces, sides
     # What is simplified is held again afterwards.
     simplify = wish.decimation_error_mm > 0
-    whole = _held(whole, wanted_mm3, part, _ROUGHLY if simplify else _TOLERANCE)
+    whole = _held(whole, wanted_mm3, part, _ROUGHLY if simplify else _TOLERANCE, raw)
+    del raw
     if simplify:
         progress.advance(0.5, "simplifying")
         whole = simplified(whole, wish.decimation_error_mm, wish.most_triangles)
@@ -154,7 +156,10 @@ def _smooth(net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: J
     mildness = np.array([int(n) in wish.thin for n in between.labels], np.int64)
     target = np.array([wanted_mm3.get(int(n), 0.0) for n in between.labels])
     while True:
-        points = _chosen(choices, faces, mildness[between.pairs].max(axis=1)[between.wall])
+        level = mildness[between.pairs].max(axis=1)[between.wall]
+        # Where labels touch at edges and corners, vertices are dense, and would fall together.
+        level[-len(net.fans) or len(level) :] = len(bands)
+        points = _chosen(choices, faces, level)
         found = volumes_mm3(points, faces, between) * part.voxel_volume_mm3
         lost = target - found > _MOST_LOST * target
         lost &= mildness < len(bands)
@@ -175,11 +180,16 @@ def _chosen(choices: list[NDArray[np.float32]], faces: Ints, mildness: Ints) -> 
 
 
 def _held(
-    whole: Partition, wanted_mm3: Mapping[int, float], part: LabelMap, tolerance: float
+    whole: Partition,
+    wanted_mm3: Mapping[int, float],
+    part: LabelMap,
+    tolerance: float,
+    apart: Points | None = None,
 ) -> Partition:
+    """At its volumes; faces that this, or the smoothing, made flat are given an area."""
     step_mm = 0.5 * min(part.spacing_mm)
     points = hold_volumes(whole.points, whole.faces, whole.sides, wanted_mm3, step_mm, tolerance)
-    return Partition(points, whole.faces, whole.sides, whole.error_mm)
+    return Partition(spread(points, whole.faces, apart), whole.faces, whole.sides, whole.error_mm)
 
 
 def _shared(coarse: Sequence[Partition], label: int, voxels_mm3: float) -> Shared:

@@ -19,6 +19,9 @@ _DEGREE = 20
 #: No vertex moves further than this from where it was made, in cells, along each axis.
 _ROOM = 0.75
 _MOST_STEPS = 8
+#: A face below (twice) that area, or with a shorter edge, would not survive four decimals.
+_FLAT_MM2, _TOGETHER_MM = 1e-6, 5e-4
+_MOST_SPREADS = 12
 #: Faces that are looked at side by side.
 _BLOCK, _LARGE_BLOCK = 1 << 16, 1 << 20
 
@@ -155,6 +158,51 @@ def hold_volumes(
         by_mm = np.clip(_offsets(area_mm2, sides, missing * more), -step_mm, step_mm)
         points = points + _moved(points, faces, sides, by_mm)
     return points
+
+
+def spread(points: Points, faces: Ints, apart: Points | None) -> Points:
+    """Take vertices apart that fell together, or into one line: no face is without an area.
+
+    Args:
+        points: (N, 3) mm.
+        apart: (N, 3) mm, where no face is flat; vertices go half of the way there, again and
+            again. None: to the middle of their neighbours.
+    """
+    for _ in range(_MOST_SPREADS):
+        corners = np.ascontiguousarray(faces.T)
+        axes = np.ascontiguousarray(points.T)
+        flat = np.zeros(len(faces), bool)
+        for start in range(0, len(faces), _BLOCK):
+            flat[start : start + _BLOCK] = _is_flat(axes, corners[:, start : start + _BLOCK])
+        if not flat.any():
+            break
+        moving = np.zeros(len(points), bool)
+        moving[faces[flat].ravel()] = True
+        goal = _middles(points, faces, moving) if apart is None else apart[moving]
+        points = points.copy()
+        points[moving] = (points[moving] + goal) / 2
+    return points
+
+
+def _middles(points: Points, faces: Ints, moving: NDArray[np.bool_]) -> Points:
+    """Where the middles of the neighbours of some vertices are."""
+    around = faces[moving[faces].any(axis=1)]
+    weight = np.bincount(around.ravel(), minlength=len(points))[moving] * 2.0
+    middles = []
+    for along in points.T:
+        others = along[around].sum(axis=1, keepdims=True) - along[around]
+        total = np.bincount(around.ravel(), others.ravel(), len(points))
+        middles.append(total[moving] / weight)
+    return np.stack(middles, axis=1)
+
+
+def _is_flat(axes: Points, corners: Ints) -> NDArray[np.bool_]:
+    """(M,) whether a face has hardly an area, or an edge hardly a length."""
+    flat = (_across(axes, corners) ** 2).sum(axis=0) <= _FLAT_MM2**2
+    for one, other in ((0, 1), (1, 2), (2, 0)):
+        apart = sum((axis[corners[one]] - axis[corners[other]]) ** 2 for axis in axes)
+        flat |= np.asarray(apart) <= _TOGETHER_MM**2
+    return np.asarray(flat)
 
 
 def _offsets(

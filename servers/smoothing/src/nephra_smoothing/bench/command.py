@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from nephra_serving.figures import Cases, Figure
 from nephra_serving.figures import main as measure
 from nephra_smoothing.bench.cost import body, kits, segmentations
+from nephra_smoothing.bench.joint import joint
 from nephra_smoothing.bench.truth import phantoms
 
 _PACKAGES = ("nephra-smoothing", "numpy", "scipy", "vtk", "scikit-image", "trimesh")
@@ -20,7 +21,7 @@ def smoothing(cases: Cases) -> Iterator[Figure]:
     yield from phantoms(cases)
 
 
-TOPICS = {"smoothing": smoothing}
+TOPICS = {"smoothing": smoothing, "joint": joint}
 
 
 def main(arguments: Sequence[str]) -> int:
