@@ -161,6 +161,55 @@ def test_a_thin_branch_of_a_thick_vessel_stays() -> None:
     assert mesh.vertices[:, 0].max() > 52
 
 
+def oblique_tube(shape: tuple[int, int, int], step: tuple[float, float]) -> NDArray[np.bool_]:
+    """One voxel per slice, moving in-plane by `step` from slice to slice."""
+    mask = np.zeros(shape, bool)
+    for k in range(2, shape[2] - 2):
+        mask[int(4 + step[0] * k), int(5 + step[1] * k), k] = True
+    return mask
+
+
+@pytest.mark.parametrize("step", [(1.0, 0.0), (1.0, 1.0), (0.7, 0.4)])
+def test_a_tube_of_thick_slices_stays_in_one_piece(step: tuple[float, float]) -> None:
+    """Where slices of a thin tube touch in edges or corners only, its surface still is one."""
+    mask = oblique_tube((40, 40, 24), step)
+    outcome = made(mask * names.URETER_LEFT, np.diag([0.8, 0.8, 5.0, 1.0]))
+    mesh = only(outcome)
+    assert outcome.warnings == ()
+    assert len(solid(mesh).split(only_watertight=False)) == 1
+    assert mesh.volume_mm3 == pytest.approx(np.count_nonzero(mask) * 3.2, rel=0.05)
+
+
+def test_small_islands_stay_beside_a_large_organ() -> None:
+    """Coarse cells serve the organ; islands of a few voxels keep their number and volume."""
+    inside = np.linalg.norm(world((80, 80, 80), np.eye(4)) - 39.5, axis=-1) <= 24
+    mask = inside.copy()
+    corners = [(4, 4, 4), (70, 6, 8), (6, 72, 70), (74, 74, 5), (5, 40, 74), (72, 72, 72)]
+    for i, j, k in corners:
+        mask[i : i + 2, j : j + 2, k : k + 2] = True
+    outcome = made(mask * LIVER, np.diag([0.8, 0.8, 0.8, 1.0]))
+    volumes = sorted(float(p.volume) for p in solid(only(outcome)).split(only_watertight=False))
+    assert outcome.warnings == ()
+    assert len(volumes) == 1 + len(corners)
+    np.testing.assert_allclose(volumes[:-1], 8 * 0.512, rtol=0.25)
+    assert volumes[-1] == pytest.approx(np.count_nonzero(inside) * 0.512, rel=2e-3)
+
+
+def test_large_organs_get_few_triangles_and_keep_their_course() -> None:
+    """Cells grow with what is meshed: a large ball has few triangles before any is left out."""
+    counts = {}
+    for radius in (5, 50):
+        shape = (2 * radius + 6,) * 3
+        centre = radius + 2.6
+        inside = np.linalg.norm(world(shape, np.eye(4)) - centre, axis=-1) <= radius
+        mesh = only(made(inside * LIVER, np.diag([0.8] * 3 + [1.0]), decimation_error_mm=0))
+        off = np.abs(np.linalg.norm(mesh.vertices / 0.8 - centre, axis=1) - radius)
+        assert 0.8 * off.mean() < 0.1
+        counts[radius] = len(mesh.faces)
+    # As many times as its area is larger would be 100.
+    assert counts[50] < 25 * counts[5]
+
+
 def odd(kind: str) -> NDArray[np.bool_]:
     """Masks that no anatomy is like."""
     mask = np.zeros((18, 20, 16), bool)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nephra_smoothing.contacts import corners_filled
 from nephra_smoothing.field import (
     Field,
     Occupancy,
@@ -36,8 +37,10 @@ _LEVEL_TOLERANCE = 0.05
 _CRUMB_VOXELS = 0.3
 #: A surface bulges over the outer faces of its voxels by less than so many of them.
 _BEYOND_VOXELS = 0.8
-#: A piece above this many voxels counts as one.
+#: A piece of voxels above so many is not to be lost, nor one of the surface to be left out.
 _PIECE_VOXELS = 3.01
+#: Islands of fewer voxels are meshed apart from larger ones that allow for coarser cells.
+ISLAND_VOXELS = 500
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,13 @@ class Attempt:
     refine: int = 1  # thinner slices per slice
     sigma: float = _SIGMA_TUBE  # cells; 0: no blur
     pass_band: float = 0.0  # 0: no smoothing of the mesh
+    fill: bool = False  # corners where voxels touch, see `corners_filled`
     last_for_light: bool = False  # what follows does not mend light faults
 
     @property
     def is_coarse(self) -> bool:
         """Whether cells are larger than voxels."""
-        return self.voxels > 1
-
-    @property
-    def voxels(self) -> int:
-        """Per cell."""
-        return int(np.prod(self.reduce))
+        return max(self.reduce) > 1
 
 
 def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
@@ -80,8 +79,13 @@ def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
             refine = 1
         yield Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05)
         if (i, j, k, refine) != (1, 1, 1, 1):
-            yield Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05, last_for_light=True)
-    yield Attempt("thin", pass_band=0.3, last_for_light=True)
+            yield Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05)
+        yield Attempt(
+            "fine, corners filled", (1, 1, 1), 1, _SIGMA_ORGAN, 0.05, fill=True,
+            last_for_light=True,
+        )  # fmt: skip
+    yield Attempt("thin", pass_band=0.3)
+    yield Attempt("thin, corners filled", pass_band=0.3, fill=True, last_for_light=True)
     yield Attempt("thin, mesh as contoured")
     yield Attempt("voxels", sigma=0.0)
 
@@ -93,10 +97,11 @@ def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
     if not len(surface.faces):
         return Made(surface, attempt.name, faults=(OPEN,))
     piece = piece_of_faces(surface)
-    volumes_mm3 = np.bincount(piece, surface.face_volumes_mm3).astype(np.float64)
-    crumbs = np.abs(volumes_mm3) < _CRUMB_VOXELS * structure.voxel_mm3
-    if crumbs.any() and not crumbs.all():
-        surface = part(surface, ~crumbs[piece])
+    voxels = np.bincount(piece, surface.face_volumes_mm3) / structure.voxel_mm3
+    islands = bool(len(voxels) > 1 and voxels[voxels > 0].min(initial=np.inf) < ISLAND_VOXELS)
+    keep, extra = _no_crumbs(voxels, structure)
+    if not keep.all():
+        surface = part(surface, keep[piece])
     if attempt.pass_band:
         surface = windowed_sinc(surface, attempt.pass_band, _SINC_ITERATIONS)
     surface = _within(surface, structure)
@@ -104,9 +109,9 @@ def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
     lost_mm3 = _lost_mm3(field, occupied)
     if lost_mm3 > _PIECE_VOXELS * structure.voxel_mm3:
         faults.append(LOST)
-    elif _broken(volumes_mm3, structure):
+    elif extra:
         faults.append(BROKEN)
-    return Made(surface, attempt.name, faults=tuple(faults), lost_mm3=lost_mm3)
+    return Made(surface, attempt.name, faults=tuple(faults), lost_mm3=lost_mm3, islands=islands)
 
 
 def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, Occupancy]:
@@ -118,7 +123,8 @@ def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, O
     if wish.smoothing_mm is not None and attempt.sigma:
         # Beyond a few cells the kernel costs much and the mesh says nothing any more.
         sigma_mm = np.minimum(np.full(3, wish.smoothing_mm), 6 * thinner)
-    occupied = occupancy(structure.mask, structure.affine, attempt.reduce, padding(sigma_mm, cells))
+    mask = corners_filled(structure.mask) if attempt.fill else structure.mask
+    occupied = occupancy(mask, structure.affine, attempt.reduce, padding(sigma_mm, cells))
     if attempt.refine > 1:
         occupied = refined(occupied, thick, attempt.refine)
     if not sigma_mm.any():
@@ -209,12 +215,27 @@ def _within(surface: Surface, structure: Structure) -> Surface:
     return surface.moved(offset @ affine[:3, :3].T + middle)
 
 
-def _broken(volumes_mm3: NDArray[np.float64], structure: Structure) -> bool:
-    """Whether the surface has more shells than the mask has pieces (corners connect)."""
+def _no_crumbs(voxels: NDArray[np.float64], structure: Structure) -> tuple[NDArray[np.bool_], bool]:
+    """Leave out what the blur cut off.
+
+    Args:
+        voxels: (P,) signed volume of each piece of the surface, in voxels.
+
+    Returns:
+        (P,) which pieces stay, and whether they are more than the mask's; there, voxels that
+        touch in a corner are one piece.
+    """
     from cc3d import connected_components
 
-    outer = int((volumes_mm3 > _PIECE_VOXELS * structure.voxel_mm3).sum())
-    if outer <= 1:
-        return False
+    keep = np.abs(voxels) >= _CRUMB_VOXELS
+    if not keep.any():
+        return ~keep, False
+    solid = np.flatnonzero(keep & (voxels > 0))
+    if len(solid) <= 1:
+        return keep, False
     _, pieces = connected_components(structure.mask, connectivity=26, return_N=True)
-    return outer > int(pieces)
+    extra = max(len(solid) - int(pieces), 0)
+    smallest = solid[np.argsort(voxels[solid])[:extra]]
+    crumbs = smallest[voxels[smallest] < _PIECE_VOXELS]
+    keep[crumbs] = False
+    return keep, extra > len(crumbs)

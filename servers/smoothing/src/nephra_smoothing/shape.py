@@ -91,6 +91,7 @@ class Made:
         decimation_error_mm: measured.
         faults: what the best attempt still lacks; empty as a rule.
         lost_mm3: the largest part of the voxels that it leaves out.
+        islands: whether there are small ones among its pieces.
     """
 
     surface: Surface
@@ -98,6 +99,7 @@ class Made:
     decimation_error_mm: float = 0.0
     faults: tuple[str, ...] = ()
     lost_mm3: float = 0.0
+    islands: bool = False
 
     @property
     def severity(self) -> int:

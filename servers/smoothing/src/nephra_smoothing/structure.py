@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nephra_contract.volume import bounding_box
-from nephra_smoothing.attempt import attempt_at, attempts
+from nephra_smoothing.attempt import ISLAND_VOXELS, attempt_at, attempts
 from nephra_smoothing.shape import LOST, OFF, OPEN, Made, Structure, Wish
 from nephra_smoothing.simplification import simplify
 from nephra_smoothing.soundness import is_sound
@@ -16,10 +16,8 @@ from nephra_smoothing.surface import Surface, hold_volume
 __all__ = ["Made", "Structure", "Wish", "surface_of"]
 
 _VOLUME_TOLERANCE = 0.001
-#: Islands of fewer voxels are meshed apart from larger ones that allow for coarser cells.
-_ISLAND_VOXELS = 500
-#: What sticks out of a large piece, and has fewer cells than this, may be levelled.
-_TIP_CELLS = 1.5
+#: What sticks out of a large piece, and has fewer voxels than this, coarse cells may level.
+_TIP_VOXELS = 12
 
 
 def surface_of(structure: Structure, wish: Wish) -> Made:
@@ -35,14 +33,14 @@ def surface_of(structure: Structure, wish: Wish) -> Made:
     finished: Made | None = None
     for attempt in attempts(structure, wish):
         made = attempt_at(structure, wish, attempt)
-        if LOST in made.faults and attempt.is_coarse:
+        if attempt.is_coarse and (made.islands or LOST in made.faults):
             parts = _parted(structure)
             if parts is not None:
                 large, small = parts
                 return _joined(
                     [surface_of(large, wish), surface_of(small, replace(wish, thin=True))]
                 )
-            if made.lost_mm3 <= _TIP_CELLS * attempt.voxels * structure.voxel_mm3:
+            if made.lost_mm3 <= _TIP_VOXELS * structure.voxel_mm3:
                 made = replace(made, faults=tuple(f for f in made.faults if f != LOST))
         if best is not None and made.severity >= best.severity:
             continue
@@ -59,7 +57,7 @@ def _parted(structure: Structure) -> tuple[Structure, Structure] | None:
     """Large pieces and small islands; None if all are of one kind."""
     from cc3d import dust
 
-    large = np.asarray(dust(structure.mask, threshold=_ISLAND_VOXELS, connectivity=26), dtype=bool)
+    large = np.asarray(dust(structure.mask, threshold=ISLAND_VOXELS, connectivity=26), dtype=bool)
     boxes = bounding_box(large), bounding_box(structure.mask & ~large)
     if boxes[0] is None or boxes[1] is None:
         return None
