@@ -34,9 +34,9 @@ $(VENV)/.train: $(VENV)/.run
 	$(INSTALL) --requirements pyproject.toml --extra train
 	touch $@
 
-$(STOCK)/.done: $(LOCK) servers/nnunet/pyproject.toml contract/pyproject.toml serving/pyproject.toml | $(UV)
+$(STOCK)/.done: $(LOCK) $(PYPROJECTS) | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python $(STOCK)
-	$(STOCK_INSTALL) --editable ./contract --editable ./serving --editable "./servers/nnunet[torch]" pytest
+	$(STOCK_INSTALL) --editable ./contract --editable ./serving --editable "./servers/nnunet[torch]" --editable "./servers/smoothing[open3d]" pytest trimesh
 	touch $@
 
 demo: $(VENV)/.run  ## the main job: a phantom's three phases to one scene, in demo-out/
@@ -48,8 +48,9 @@ up: $(VENV)/.run  ## gateway and predictors on this machine, loopback only
 test: $(VENV)/.dev  ## all tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
-stock: $(STOCK)/.done  ## labels against stock nnU-Net, in an environment of its own with torch
-	$(STOCK)/bin/python -m pytest -m stock servers/nnunet/tests
+stock: $(STOCK)/.done  ## what needs torch (labels against stock nnU-Net) or Open3D, in an environment of its own
+	@# Open3D brings a plugin of dash, which is not made for this pytest.
+	$(STOCK)/bin/python -m pytest -p no:dash -m stock servers/nnunet/tests servers/smoothing/tests
 
 check: $(VENV)/.dev  ## style, types, architecture, lock
 	$(BIN)/ruff check .
