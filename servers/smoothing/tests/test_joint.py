@@ -18,7 +18,7 @@ from nephra_contract.nifti import read_labels
 from nephra_contract.progress import Progress
 from nephra_contract.scene import Mesh
 from nephra_contract.sides import assign_sides
-from nephra_contract.testing import OperationTests, anatomy
+from nephra_contract.testing import ORIENTATIONS, OperationTests, anatomy
 from nephra_contract.volume import LabelMap
 from nephra_smoothing.operations.base import OPERATION, Base, base
 
@@ -29,6 +29,7 @@ class TestJoint(OperationTests):
     """Every promise of an operation holds for this method, too."""
 
     operation = OPERATION
+    orientations = ORIENTATIONS[::5]  # all of them through the files: test_world.py
     parameters: ClassVar[dict[str, Any]] = {"method": "joint"}
     empty_error: ClassVar[type[NephraError] | None] = StructureMissing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from nephra_contract.scene import Level
 from nephra_contract.volume import LabelMap, bounding_box
 from nephra_smoothing.label_slices import with_thinner_slices
 from nephra_smoothing.levels import FEWER, distinct
-from nephra_smoothing.patches import Partition, coarser, simplified
+from nephra_smoothing.partition import Partition
+from nephra_smoothing.patches import coarser, simplified
 from nephra_smoothing.relaxation import Points, Sides, hold_volumes, relaxed, spread, volumes_mm3
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.surface import Surface
@@ -21,6 +23,11 @@ from nephra_smoothing.walls import Ints, Walls, walls
 
 #: Bands of the low-pass filter on walls: of organs, of tubes, of what these would take away.
 _BANDS = (0.05, 0.15, 0.5)
+#: What is smoothed: all; not where labels touch at edges and corners, for vertices are dense
+#: there and may fall together; nothing, and nothing is simplified, which is always closed.
+_Care = Literal["usual", "more", "most"]
+_CARES: tuple[_Care, ...] = ("usual", "more", "most")
+_STAGES = ((0.3, 0.9), (0.9, 0.97), (0.97, 1.0))
 #: Share of its volume that a label may lose to a filter, before it is given back.
 _MOST_LOST = 0.35
 #: The blur, in voxels, that the first band is about as smooth as.
@@ -87,20 +94,42 @@ def joint_surfaces(labels: LabelMap, wish: JointWish, progress: Progress) -> dic
     wanted_mm3 = {n: count * part.voxel_volume_mm3 for n, count in part.counts.items()}
     part = with_thinner_slices(part, wish.thin)
     net = walls(part.voxels)
-    progress.advance(0.3, "smoothing")
-    points = _smooth(net, part, wanted_mm3, wish)
+    best: dict[int, Shared] = {}
+    for number, care in enumerate(_CARES):
+        found = _surfaces(net, part, wanted_mm3, wish, care, progress.part(*_STAGES[number]))
+        if not best or _faults(found) < _faults(best):
+            best = found
+        if not _faults(best):
+            break
+    return best
+
+
+def _faults(found: Mapping[int, Shared]) -> int:
+    return sum(len(s.faults) for s in found.values())
+
+
+def _surfaces(
+    net: Walls,
+    part: LabelMap,
+    wanted_mm3: Mapping[int, float],
+    wish: JointWish,
+    care: _Care,
+    progress: Progress,
+) -> dict[int, Shared]:
+    """One try: smoothed, held to volumes, simplified, held again."""
+    progress.advance(0.0, "smoothing")
+    points = _smooth(net, part, wanted_mm3, wish, care)
     faces, sides = net.triangles(points)
     if np.linalg.det(part.affine[:3, :3]) < 0:
         faces = faces[:, ::-1]
     whole = Partition.of(points, faces, Sides.of(sides))
-    raw = part.to_world(net.points)
-    del net, faces, sides
+    del faces, sides
     # What is simplified is held again afterwards.
-    simplify = wish.decimation_error_mm > 0
-    whole = _held(whole, wanted_mm3, part, _ROUGHLY if simplify else _TOLERANCE, raw)
-    del raw
+    simplify = wish.decimation_error_mm > 0 and care != "most"
+    roughly = _ROUGHLY if simplify else _TOLERANCE
+    whole = _held(whole, wanted_mm3, part, roughly, part.to_world(net.points))
     if simplify:
-        progress.advance(0.5, "simplifying")
+        progress.advance(0.4, "simplifying")
         whole = simplified(whole, wish.decimation_error_mm, wish.most_triangles)
         progress.advance(0.9, "volumes")
         whole = _held(whole, wanted_mm3, part, _TOLERANCE)
@@ -138,13 +167,15 @@ def _unsigned(voxels: NDArray[np.integer]) -> type[np.unsignedinteger]:
     return np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.uint32
 
 
-def _smooth(net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: JointWish) -> Points:
+def _smooth(
+    net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: JointWish, care: _Care
+) -> Points:
     """(N, 3) where the vertices go, RAS+ mm.
 
     Tubes are smoothed less than organs, and less again what would lose much of its volume.
     """
     raw = net.points.astype(np.float32)
-    if wish.smoothing_mm == 0:
+    if wish.smoothing_mm == 0 or care == "most":
         return part.to_world(net.points)
     wider = 1.0
     if wish.smoothing_mm is not None:
@@ -157,8 +188,8 @@ def _smooth(net: Walls, part: LabelMap, wanted_mm3: Mapping[int, float], wish: J
     target = np.array([wanted_mm3.get(int(n), 0.0) for n in between.labels])
     while True:
         level = mildness[between.pairs].max(axis=1)[between.wall]
-        # Where labels touch at edges and corners, vertices are dense, and would fall together.
-        level[-len(net.fans) or len(level) :] = len(bands)
+        if care == "more":
+            level[len(level) - len(net.fans) :] = len(bands)
         points = _chosen(choices, faces, level)
         found = volumes_mm3(points, faces, between) * part.voxel_volume_mm3
         lost = target - found > _MOST_LOST * target

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nephra_contract.scene import Level
-from nephra_smoothing.patches import Partition, coarser
+from nephra_smoothing.partition import Partition
+from nephra_smoothing.patches import coarser
 from nephra_smoothing.relaxation import Sides
 from nephra_smoothing.simplification import deviation_mm
 from nephra_smoothing.soundness import is_sound

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_smoothing.relaxation import Points, Sides, volumes_mm3
+from nephra_smoothing.partition import Partition, compact
+from nephra_smoothing.relaxation import Points, volumes_mm3
 from nephra_smoothing.simplification import _ONE_AT_A_TIME, deviation_mm
 from nephra_smoothing.soundness import faulty_points, is_sound, piece_of_faces
 from nephra_smoothing.surface import Surface
@@ -19,48 +20,6 @@ _AGGRESSION = 7.0
 _LEAST_FACES = 60
 _FACES_PER_OUTLINE = 2
 _MOST_TARGETS, _MOST_MENDINGS = 4, 5
-
-
-@dataclass(frozen=True, eq=False)
-class Partition:
-    """A triangle mesh of walls.
-
-    Args:
-        points: (N, 3) float64, mm.
-        faces: (M, 3) int64, wall by wall, counter-clockwise seen from the outer label.
-        sides: what is on either side of each face.
-        error_mm: (P,) how far each wall was moved by simplifying.
-    """
-
-    points: Points
-    faces: Ints
-    sides: Sides
-    error_mm: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, points: Points, faces: Ints, sides: Sides) -> Partition:
-        """With the faces put in order, and nothing simplified."""
-        order = np.argsort(
-            sides.wall.astype(np.uint16 if len(sides.pairs) < 1 << 16 else np.int64), kind="stable"
-        )
-        between = Sides(sides.labels, sides.pairs, sides.wall[order])
-        return cls(points, faces[order], between, np.zeros(len(sides.pairs)))
-
-    def wall(self, number: int) -> Ints:
-        """The faces of one wall."""
-        return self.faces[self.sides.starts[number] : self.sides.starts[number + 1]]
-
-    def surface(self, label: int) -> Surface:
-        """The closed surface of one label; vertices keep their order."""
-        inner, outer = self.sides.walls_of(label)
-        faces = [self.wall(w) for w in inner] + [self.wall(w)[:, ::-1] for w in outer]
-        used, number = _compact(np.concatenate(faces) if faces else self.faces[:0])
-        return Surface(self.points[used], number)
-
-    def error_of(self, label: int) -> float:
-        """The largest error of the walls of a label, mm."""
-        walls = np.concatenate(self.sides.walls_of(label))
-        return float(self.error_mm[walls].max(initial=0.0))
 
 
 def simplified(whole: Partition, error_mm: float, most_faces: int) -> Partition:
@@ -149,7 +108,7 @@ def _patches(
     sides = whole.sides
     olds = []
     for number in range(len(sides.pairs)):
-        ids, faces = _compact(whole.wall(number))
+        ids, faces = compact(whole.wall(number))
         olds.append((ids, Surface(whole.points[ids], faces)))
     inner, outer = sides.pairs.T
     count = len(sides.labels)
@@ -196,7 +155,7 @@ def _collapsed(patch: _Patch) -> _Patch | None:
     import fast_simplification
 
     old, keep = patch.old, patch.keep
-    used, moving = _compact(old.faces[~keep])
+    used, moving = compact(old.faces[~keep])
     if not len(moving):
         return replace(patch, new=old, error_mm=0.0)
     outline = _outline(moving)
@@ -256,7 +215,7 @@ def _joined(whole: Partition, patches: list[_Patch]) -> Partition:
         count += len(fresh)
         faces.append(ids[patch.new.faces])
         wall.append(np.full(len(patch.new.faces), number))
-    used, number_of = _compact(np.concatenate(faces))
+    used, number_of = compact(np.concatenate(faces))
     sides = replace(whole.sides, wall=np.concatenate(wall))
     error_mm = np.array([p.error_mm for p in patches])
     return Partition(np.concatenate(points)[used], number_of, sides, error_mm)
@@ -303,17 +262,6 @@ def _mended(patch: _Patch, faulty: Points, attempt: int) -> _Patch:
     return found or replace(patch, new=patch.old, error_mm=0.0)
 
 
-def _compact(faces: Ints) -> tuple[Ints, Ints]:
-    """The vertices that faces use, ascending, and the faces over these."""
-    if not faces.size:
-        return np.zeros(0, np.int64), faces
-    low = int(faces.min())
-    used = np.zeros(int(faces.max()) - low + 1, bool)
-    used[faces.ravel() - low] = True
-    number = np.cumsum(used) - 1
-    return np.flatnonzero(used) + low, number[faces - low]
-
-
 def _without_unused(surface: Surface) -> Surface:
-    used, faces = _compact(surface.faces)
+    used, faces = compact(surface.faces)
     return Surface(surface.points[used], faces)

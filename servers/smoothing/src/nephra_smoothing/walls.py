@@ -12,11 +12,11 @@ others keep their six.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nephra_smoothing.tetrahedra import corner_at, hangs_together, ring_around, tetrahedra
 
 Ints = NDArray[np.int64]
 
@@ -109,7 +109,7 @@ def walls(labels: NDArray[np.unsignedinteger]) -> Walls:
         across = _offset(way, strides)
         # The cell whose first corner is such a voxel differs in its corners, too.
         p = cells.at[flat[cells.at] != flat[cells.at + across]]
-        ring = _ring(way)
+        ring = ring_around(way)
         offsets = [_offset(o, strides) for o, _ in ring]
         loose = cells.any_loose([p - o for o in sorted(set(offsets))])
         if way in (1, 2, 4):
@@ -196,9 +196,9 @@ def _cells(labels: NDArray[np.unsignedinteger], strides: Ints) -> _Cells:
     points = np.empty((total, 3))
     points[first[~loose]] = _places(at[~loose], labels.shape) + middles[~loose]
     values = flat[at[loose][:, None] + corners]
-    for number, tetrahedron in enumerate(_tetrahedra()):
+    for number, tetrahedron in enumerate(tetrahedra()):
         # Halfway to its own middle, so that neighbours with the same edges do not fall together.
-        own = np.mean([_corner(c) for c in tetrahedron], axis=0)
+        own = np.mean([corner_at(c) for c in tetrahedron], axis=0)
         inner = (_middles(values, tetrahedron) + own) / 2
         points[first[loose] + number] = _places(at[loose], labels.shape) + inner
     return _Cells(at, loose, first, points)
@@ -224,7 +224,7 @@ def _mixed(labels: NDArray[np.unsignedinteger]) -> Ints:
 
 def _is_loose(values: NDArray[np.unsignedinteger]) -> NDArray[np.bool_]:
     """(C, 8) labels of corners → where one vertex would not do."""
-    whole = _hangs_together()
+    whole = hangs_together()
     loose = np.zeros(len(values), bool)
     for corner in range(8):
         same = np.packbits(values == values[:, corner, None], axis=1, bitorder="little")
@@ -240,56 +240,10 @@ def _middles(values: NDArray[np.unsignedinteger], corners: tuple[int, ...]) -> N
         for b in corners[n + 1 :]
         if len(corners) == 4 or (a ^ b) in (1, 2, 4)
     ]
-    middles = np.array([(_corner(a) + _corner(b)) / 2 for a, b in between], np.float32)
+    middles = np.array([(corner_at(a) + corner_at(b)) / 2 for a, b in between], np.float32)
     differs = np.stack([values[:, a] != values[:, b] for a, b in between], axis=1)
     weights = differs.astype(np.float32)
     return np.asarray(weights @ middles / np.maximum(weights.sum(axis=1), 1)[:, None])
-
-
-@cache
-def _hangs_together() -> NDArray[np.bool_]:
-    """(256,) whether a set of corners, one bit each, and its rest are connected along edges."""
-
-    def connected(corners: set[int]) -> bool:
-        reached = set(list(corners)[:1])
-        while more := {c ^ e for c in reached for e in (1, 2, 4)} & corners - reached:
-            reached |= more
-        return reached == corners
-
-    sets = ({c for c in range(8) if bits >> c & 1} for bits in range(256))
-    return np.array([connected(s) and connected(set(range(8)) - s) for s in sets])
-
-
-@cache
-def _tetrahedra() -> tuple[tuple[int, ...], ...]:
-    """The six paths along edges from corner 0 to corner 7."""
-    ways = permutations((1, 2, 4))
-    return tuple((0, a, a | b, 7) for a, b, _ in ways)
-
-
-@cache
-def _ring(way: int) -> tuple[tuple[int, int], ...]:
-    """The tetrahedra around the edge from a voxel to its neighbour `way`.
-
-    Returns:
-        Counter-clockwise seen from the neighbour: (corner of the cell that the voxel is,
-        number of the tetrahedron).
-    """
-    along = _corner(way) / np.linalg.norm(_corner(way))
-    first = np.cross(along, (0.36, 0.48, 0.8))
-    second = np.cross(along, first)
-    found = []
-    for corner, (number, tetrahedron) in product(range(8), enumerate(_tetrahedra())):
-        if corner & way or not {corner, corner | way} <= set(tetrahedron):
-            continue
-        centre = np.mean([_corner(c) for c in tetrahedron], axis=0) - _corner(corner)
-        found.append((np.arctan2(centre @ second, centre @ first), corner, number))
-    return tuple((corner, number) for _, corner, number in sorted(found))
-
-
-def _corner(bits: int) -> NDArray[np.float64]:
-    """A corner of a cell, or a way between corners: one bit per axis."""
-    return np.array([bits & 1, bits >> 1 & 1, bits >> 2 & 1], dtype=np.float64)
 
 
 def _strides(shape: tuple[int, ...]) -> Ints:
@@ -298,7 +252,7 @@ def _strides(shape: tuple[int, ...]) -> Ints:
 
 def _offset(bits: int, strides: Ints) -> int:
     """How far a corner is from the first one in flat indices."""
-    return int(_corner(bits).astype(np.int64) @ strides)
+    return int(corner_at(bits).astype(np.int64) @ strides)
 
 
 def _places(at: Ints, shape: tuple[int, ...]) -> NDArray[np.float64]:
