@@ -173,6 +173,17 @@ def test_with_a_ct_fat_reaches_farther_but_hangs_together() -> None:
     assert behind_mm > 20 + Fat().posterior_mm - 2
 
 
+def test_with_a_ct_fat_behind_muscle_is_not_taken_though_a_gap_leads_there() -> None:
+    """Fat of the abdominal wall hangs together with the kidney's somewhere."""
+    mask = _ball()
+    hu = np.full(mask.shape, -100, np.int16)
+    hu[:, 14:18, :] = 50
+    hu[34:48, 14:18, :] = -100
+    where = _added(mask, Volume(hu, mask.affine)).value.voxels == names.PERIRENAL_FAT
+    assert where[34:48, :14].any()
+    assert not where[:30, :14].any()
+
+
 def test_a_ct_of_somewhere_else_is_refused() -> None:
     """Its fat would be nobody's."""
     far = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -221,6 +221,17 @@ def test_high_fits_better_than_fast_and_folds_nothing() -> None:
     assert (fast["quality"], high["quality"]) == ("fast", "high")
 
 
+def test_a_horseshoe_kidney_is_served_without_folds() -> None:
+    """Joined below, it is parted at the midline; its voxels stay as they are."""
+    patient = _two_kidneys((4.0, 4.0, 4.0))
+    voxels = patient.voxels.copy()
+    voxels[18:53, 14:19, 44:49] = names.KIDNEY
+    outcome = _with_packaged(patient.like(voxels))
+    assert outcome.report["jacobian_min"] > 0
+    assert set(outcome.report["kidney_dice"]) == {"median", "right", "left"}
+    assert outcome.value.counts[names.KIDNEY] == (voxels == names.KIDNEY).sum()
+
+
 def test_kidneys_in_odd_places_are_served_without_folds() -> None:
     """Low kidneys, and a grid that holds little but them."""
     low = _two_kidneys((4.0, 4.0, 4.0), shift_mm=-160.0)

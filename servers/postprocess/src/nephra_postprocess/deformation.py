@@ -21,7 +21,7 @@ _ROOM_MM = 24.0
 #: Over this breadth the deformation fades out towards the border of its grid.
 _FADE_MM = 12.0
 #: One thread: its result must not depend on how many there are.
-_OPTIONS = "-V 0 -threads 1 -float -m SSD -n 50x12 -s 1.5vox 0.5vox -wp 0"
+_OPTIONS = "-V 0 -threads 1 -float -m SSD -n 40x10 -s 1.5vox 0.5vox -wp 0"
 
 
 def bend(
@@ -38,16 +38,19 @@ def bend(
     Returns:
         (4, 4) grid index → patient mm, and (X, Y, Z, 3) mm on that grid, 0 at its border.
     """
-    fixed = _distance(patient.plain[side])
-    points = nodes_mm(patient.grid)
-    index = np.moveaxis(apply(inverse(template.grid.affine), warp.pull(points)), -1, 0)
+    near = _box(patient.plain[side])
+    grid = patient.grid.crop(near)
+    fixed = _distance(patient.plain[side][near])
+    index = apply(inverse(template.grid.affine), warp.pull(nodes_mm(grid)))
     moving = ndimage.map_coordinates(
-        _distance(template.plain[side]), index, order=1, cval=-1.0, output=np.float32
+        _distance(template.plain[side]),
+        np.moveaxis(index, -1, 0),
+        order=1,
+        cval=-1.0,
+        output=np.float32,
     )
-    box = _box(fixed, moving)
-    affine = patient.grid.crop(box).affine
-    shift = _register(fixed[box], np.asarray(moving[box]))
-    return affine, shift * _window(shift.shape[:3])[..., None]
+    shift = _register(fixed, np.asarray(moving))
+    return grid.affine, shift * _window(shift.shape[:3])[..., None]
 
 
 def _register(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,13 +77,13 @@ def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.asarray(np.clip((inside - outside) / _BAND_MM, -1, 1), dtype=np.float32)
 
 
-def _box(*fields: NDArray[np.float32]) -> tuple[slice, slice, slice]:
-    """Where any field is positive, with room around."""
-    (found,) = ndimage.find_objects(np.logical_or.reduce([f > 0 for f in fields]).astype(np.uint8))
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """A mask's box, with room around for what is carried too far."""
+    (found,) = ndimage.find_objects(mask.astype(np.uint8))
     room = int(np.ceil(_ROOM_MM / FIT_MM))
     a, b, c = (
         slice(max(s.start - room, 0), min(s.stop + room, n))
-        for s, n in zip(found, fields[0].shape, strict=True)
+        for s, n in zip(found, mask.shape, strict=True)
     )
     return a, b, c
 

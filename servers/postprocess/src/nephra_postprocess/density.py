@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nephra_contract.merge import regrid
 from nephra_contract.volume import LabelMap, Volume, corners
@@ -22,13 +23,24 @@ def fatty(image: Volume, grid: Volume) -> NDArray[np.bool_]:
         grid: any grid.
 
     Returns:
-        (X, Y, Z) bool on the grid, by nearest neighbour; outside of the CT False.
+        (X, Y, Z) bool on the grid, by nearest neighbour; outside of the CT False. On a coarser
+        grid the mean density around decides: noise makes holes in fat.
     """
-    part = _around(image, grid)
+    part = _averaged(_around(image, grid), min(grid.spacing_mm))
     dense: NDArray[Any] = (part.voxels >= FAT_HU[0]) & (part.voxels <= FAT_HU[1])
     if part.same_grid(grid, 1e-6):
         return dense
     return np.asarray(regrid(LabelMap(dense.view(np.uint8), part.affine), grid).voxels > 0)
+
+
+def _averaged(image: Volume, step_mm: float) -> Volume:
+    """Means over about a step along axes whose voxels are finer."""
+    sizes = [
+        2 * round(step_mm / (2 * s)) + 1 if s < 0.75 * step_mm else 1 for s in image.spacing_mm
+    ]
+    if max(sizes) == 1:
+        return image
+    return image.like(ndimage.uniform_filter(image.voxels.astype(np.float32), sizes))
 
 
 def covered(image: Volume, grid: Volume) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap, bounding_box
@@ -28,6 +29,10 @@ from nephra_postprocess.region import Box, local_frame
 
 #: Half the width of the mouth of the renal sinus.
 _SINUS_MM = 12.0
+#: Fat beyond a neck narrower than twice this, in cells, belongs to another space.
+_NECK_CELLS = 2
+#: Places between a cell and the kidney at which a CT is looked at.
+_LOOKS = 16
 #: Voxels that are looked at at once.
 _SLAB_VOXELS = 1 << 20
 #: What lies unnamed on a structure, and how thick it is: diaphragm and the muscles between the
@@ -150,7 +155,11 @@ def perirenal_space(around: Surroundings, side: str, margins: Margins) -> Space 
     depth[around.closed] = -1.0
     empty = (depth > 0) & ~around.solid
     fatty = around.fatty
-    own = _reached(empty, seeds) if fatty is None else _hanging(empty & fatty, seeds)
+    own = (
+        _reached(empty, seeds)
+        if fatty is None
+        else _seen(_hanging(empty & fatty, seeds), fatty, seeds)
+    )
     # Half a cell before other structures it is 0: the fascia lies between them and the fat.
     depth[~(own | seeds)] = -1.0
     return Space(depth, coarse.to_grid)
@@ -225,9 +234,29 @@ def _hanging(fatty: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.b
 
     Threads of fat lead through the abdominal wall and along vessels into other spaces.
     """
-    core = ndimage.binary_erosion(fatty | seeds, border_value=1)
+    core = ndimage.binary_erosion(fatty | seeds, iterations=_NECK_CELLS, border_value=1)
     core = _reached(core, seeds) | seeds
-    return np.asarray(ndimage.binary_dilation(core, iterations=2) & fatty)
+    return np.asarray(ndimage.binary_dilation(core, iterations=_NECK_CELLS + 1) & fatty)
+
+
+def _seen(
+    own: NDArray[np.bool_], fatty: NDArray[np.bool_], seeds: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """What no muscle or organ hides from the nearest place of the kidney.
+
+    The fascia and vessels hide nothing: they are thinner than two cells.
+    """
+    cells, kidney = np.argwhere(own), np.argwhere(seeds & ~ndimage.binary_erosion(seeds))
+    if not len(cells):
+        return own
+    far, nearest = cKDTree(kidney).query(cells)
+    share = (np.arange(_LOOKS) + 0.5) / _LOOKS
+    way = kidney[nearest] - cells
+    index = np.rint(cells[:, None] + share[:, None] * way[:, None]).astype(int)
+    hidden = ~(fatty | seeds)[tuple(np.moveaxis(index, -1, 0))]
+    found = np.zeros_like(own)
+    found[tuple(cells[hidden.mean(axis=1) * far < 2].T)] = True
+    return found
 
 
 def _own_lesions(

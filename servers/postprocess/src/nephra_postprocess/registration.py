@@ -75,8 +75,9 @@ def fit_common(pairs: list[tuple[Affine, Points]]) -> Affine:
 
 
 def apply(affine: Affine, points: NDArray[Any]) -> Points:
-    """(..., 3) points in mm through a (4, 4)."""
-    return np.asarray(points @ affine[:3, :3].T + affine[:3, 3])
+    """(..., 3) points in mm through a (4, 4); float32 stays float32."""
+    matrix = affine.astype(points.dtype) if points.dtype == np.float32 else affine
+    return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def inverse(affine: Affine) -> Affine:

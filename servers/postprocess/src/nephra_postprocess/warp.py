@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import edt
 import numpy as np
@@ -40,12 +41,12 @@ class Warp:
     common: Affine
     bend_mm: NDArray[np.float32]
 
-    @property
-    def nodes_mm(self) -> Points:
+    @cached_property
+    def nodes_mm(self) -> NDArray[np.float32]:
         """(X, Y, Z, 3) patient mm of the nodes."""
         return nodes_mm(Volume(self.bend_mm[..., 0], self.lattice))
 
-    def pull(self, patient_mm: Points) -> Points:
+    def pull(self, patient_mm: NDArray[Any]) -> Points:
         """(..., 3) patient mm → template mm."""
         index = np.moveaxis(apply(inverse(self.lattice), patient_mm), -1, 0)
         bend = [
@@ -99,10 +100,14 @@ class Warp:
         return np.stack(columns, axis=-1)
 
 
-def nodes_mm(grid: Volume) -> Points:
-    """(X, Y, Z, 3) RAS+ mm of a grid's nodes."""
-    index = np.indices(grid.shape, dtype=np.float64)
-    return apply(grid.affine, np.moveaxis(index, 0, -1))
+def nodes_mm(grid: Volume) -> NDArray[np.float32]:
+    """(X, Y, Z, 3) float32 RAS+ mm of a grid's nodes."""
+    i, j, k = (
+        (np.arange(n)[:, None] * grid.affine[:3, a]).astype(np.float32)
+        for a, n in enumerate(grid.shape)
+    )
+    origin = grid.affine[:3, 3].astype(np.float32)
+    return np.asarray(i[:, None, None] + j[None, :, None] + (k + origin)[None, None])
 
 
 def blend(patient: Outlines, pulls: Mapping[str, Affine], common: Affine, lattice: Volume) -> Warp:
@@ -139,7 +144,7 @@ def bent(warp: Warp, shifts_mm: list[tuple[Affine, NDArray[np.float32]]]) -> War
             at its border.
     """
     points = warp.nodes_mm
-    shift = np.zeros(points.shape)
+    shift = np.zeros(points.shape, np.float32)
     for affine, field in shifts_mm:
         index = np.moveaxis(apply(inverse(affine), points), -1, 0)
         for axis in range(3):
@@ -164,7 +169,7 @@ def _on(lattice: Volume, patient: Outlines, side: str) -> NDArray[np.bool_]:
 
 
 def _mixed(
-    points: Points,
+    points: NDArray[np.float32],
     distances_mm: Mapping[str, NDArray[np.float32]],
     pulls: Mapping[str, Affine],
     reach_mm: float,
@@ -177,7 +182,7 @@ def _mixed(
         near = np.exp(-((distances_mm[side] / reach_mm) ** 2)).astype(np.float32)
         far *= 1 - near
         total += near
-        mixed += near[..., None] * apply(extra, points).astype(np.float32)
+        mixed += near[..., None] * apply(extra, points)
     return np.asarray(mixed / (total + far)[..., None])
 
 
