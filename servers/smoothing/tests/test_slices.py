@@ -40,3 +40,17 @@ def test_nothing_grows_where_no_slice_has_anything() -> None:
     share = stack([3, 15, 2, 15, 3])
     fine = between_slices(share, 2, 6)
     assert fine[share.max(axis=2) == 0].max() == 0
+
+
+def test_round_ends_reach_as_far_as_their_slices_tell() -> None:
+    """A small last disc after a large one is a pole: the shape ends soon behind it."""
+
+    def reach(radii: list[float]) -> float:
+        """Slices between the middle of the last one and where the axis leaves the shape."""
+        line = between_slices(stack(radii), 2, 10)[20, 20]
+        return float(line[(len(radii) + 1) * 10 + 5 :].sum() / 10)
+
+    flat, round_, pole = reach([12, 12, 12]), reach([14, 13, 9]), reach([14, 12, 4])
+    assert flat > 0.6
+    assert 0.4 < round_ <= flat
+    assert 0.05 < pole < 0.25

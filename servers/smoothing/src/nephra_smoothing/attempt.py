@@ -78,12 +78,13 @@ def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
         if spacing.max() <= _THICK_SLICES * np.median(spacing):
             refine = 1
         yield Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05)
+        yield Attempt("coarse, corners filled", (i, j, k), refine, _SIGMA_ORGAN, 0.05, fill=True)
         if (i, j, k, refine) != (1, 1, 1, 1):
             yield Attempt("fine", sigma=_SIGMA_ORGAN, pass_band=0.05)
-        yield Attempt(
-            "fine, corners filled", (1, 1, 1), 1, _SIGMA_ORGAN, 0.05, fill=True,
-            last_for_light=True,
-        )  # fmt: skip
+            yield Attempt(
+                "fine, corners filled", sigma=_SIGMA_ORGAN, pass_band=0.05, fill=True,
+                last_for_light=True,
+            )  # fmt: skip
     yield Attempt("thin", pass_band=0.3)
     yield Attempt("thin, corners filled", pass_band=0.3, fill=True, last_for_light=True)
     yield Attempt("thin, mesh as contoured")

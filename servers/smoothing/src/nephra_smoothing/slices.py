@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+#: In slices; what is seen in a slice reaches further than this beyond its middle.
+_LEAST_REACH = 0.1
+
 
 def between_slices(share: NDArray[np.float32], axis: int, factor: int) -> NDArray[np.float32]:
     """Cut each slice into `factor` thinner ones whose outlines move from one to the next.
@@ -57,21 +60,36 @@ def _signed_distance(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _closed(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give empty slices a distance such that a structure ends half a slice beyond its last.
+    """Give empty slices a distance, such that a structure ends before them as its slices tell.
 
-    Half of the area of the last slice is deeper than the mean depth and reaches further than
-    half a slice; the other half ends before it: a dome.
+    Near a round end areas fall evenly, and reach 0 where the end is: the middle of the last slice
+    goes on so far. Where they fall less the end is flat; it lies half a slice further, and gets
+    a dome of that volume.
     """
     empty = np.isnan(distance[:, 0, 0])
     out = np.where(np.isnan(distance), np.float32(0), distance)
+    areas = np.count_nonzero(out > 0, axis=(1, 2)).astype(np.float64)
     for number in np.flatnonzero(empty):
         ends = []
-        for step in (-2, -1, 1, 2):
-            neighbour = number + step
-            if 0 <= neighbour < len(out) and not empty[neighbour]:
-                plane = out[neighbour]
-                depth = plane[plane > 0].mean()
+        for way in (-1, 1):
+            for steps in (1, 2):
+                neighbour, further = number + way * steps, number + way * (steps + 1)
+                if not 0 <= neighbour < len(out) or empty[neighbour]:
+                    continue
+                before = areas[further] if 0 <= further < len(out) else 0.0
+                fall = _fall(out[neighbour], areas[neighbour], before)
                 # One slice further it goes on falling as it did.
-                ends.append(np.minimum(plane, 0) - (2 * abs(step) - 1) * depth)
+                ends.append(np.minimum(out[neighbour], 0) - (2 * steps - 1) * fall)
+                break
         out[number] = np.maximum.reduce(ends) if ends else -float(max(out.shape))
     return out
+
+
+def _fall(plane: NDArray[np.float32], area: float, before: float) -> np.float32:
+    """How far below its outline the distance has to be one slice further."""
+    inside = plane[plane > 0]
+    if area >= before:
+        return np.float32(inside.mean())
+    reach = max(area / (before - area), _LEAST_REACH)
+    # At the middle it falls from the largest depth to 0 within that reach.
+    return np.float32(max(inside.mean(), inside.max() * (1 - reach) / reach))
