@@ -52,6 +52,8 @@ def _block(
     """Digits go right-aligned into cells of equal width; bytes that stay 0 are left out."""
     rows, columns = scaled.shape
     magnitude = np.abs(scaled)
+    if magnitude.max(initial=0) < 1 << 31:
+        magnitude = magnitude.astype(np.uint32)
     digits = max(len(str(int(magnitude.max(initial=0)))), decimals + 1)
     width = 3 + digits + (1 if decimals else 0)  # separator, sign, digits, point
     cells = np.zeros((rows, columns, width), dtype=np.uint8)
@@ -63,7 +65,10 @@ def _block(
         if decimals and place == decimals:
             cells[..., column] = ord(".")
             column -= 1
-        rest, digit = np.divmod(rest, 10)
+        # A division by a constant is fast, its remainder is not.
+        tenth = rest // 10
+        digit = rest - 10 * tenth
+        rest = tenth
         # A leading zero is not written, the one before the point is.
         needed = (magnitude >= 10**place) | (place <= decimals)
         cells[..., column] = np.where(needed, digit + ord("0"), 0)
