@@ -141,6 +141,46 @@ def test_a_bridge_goes_around_a_vessel_that_crosses_its_way() -> None:
     assert bridge["path_mm"] > bridge["length_mm"]
 
 
+def test_what_was_added_can_be_had_as_a_mask_of_its_own() -> None:
+    """On request, on the same grid, exactly the voxels that are new, with their labels."""
+    cut, _ = _severed()
+    assert _join(cut).layers == {}
+    outcome = _join(cut, added=True)
+    added = outcome.layers["added"]
+    assert added.same_grid(cut)
+    expected = np.where(outcome.value.voxels != cut.voxels, outcome.value.voxels, 0)
+    np.testing.assert_array_equal(added.voxels, expected)
+    assert added.present == (names.ARTERY,)
+
+
+def test_each_fragment_left_alone_has_its_reason() -> None:
+    """Too far, another direction, another calibre, too short, and noise are told apart."""
+    labels = _empty((100, 60, 100))
+    labels.voxels[_tube(labels, (12, 24, 5), (12, 24, 60), 3.0)] = names.ARTERY
+    labels.voxels[_tube(labels, (12, 24, 100), (12, 24, 130), 2.8)] = names.ARTERY
+    labels.voxels[_tube(labels, (20, 10, 70), (20, 36, 70), 2.0)] = names.ARTERY
+    labels.voxels[_tube(labels, (12, 24, 68), (12, 24, 86), 0.9)] = names.ARTERY
+    labels.voxels[_tube(labels, (60, 24, 60), (64, 24, 60), 3.0)] = names.ARTERY
+    labels.voxels[70, 5, 5] = names.ARTERY
+    outcome = _join(labels)
+    assert outcome.report["bridges"] == []
+    why = {tuple(np.round(f["centre_mm"])): f["why"] for f in outcome.report["fragments"]}
+    assert why[(12.0, 24.0, 115.0)] in ("gap", "calibre")
+    assert why[(20.0, 23.0, 70.0)] == "direction"
+    assert why[(12.0, 24.0, 77.0)] == "calibre"
+    assert why[(62.0, 24.0, 60.0)] == "noise"
+    assert why[(56.0, 4.0, 8.0)] == "noise"
+
+
+def test_arteries_and_veins_that_face_each_other_stay_apart() -> None:
+    """Two trees of different kinds are never fused, not even when both are to be joined."""
+    labels = _empty()
+    labels.voxels[_tube(labels, (24, 24, 5), (24, 24, 40), 3.0)] = names.ARTERY
+    labels.voxels[_tube(labels, (24, 24, 50), (24, 24, 85), 3.0)] = names.VEIN
+    outcome = _join(labels, structures=["artery", "vein"])
+    np.testing.assert_array_equal(outcome.value.voxels, labels.voxels)
+
+
 def test_a_bridge_may_run_through_fat_and_organs() -> None:
     """What surrounds a vessel gives way, as it does when masks are merged."""
     cut, _ = _severed()

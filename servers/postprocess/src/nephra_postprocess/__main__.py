@@ -9,12 +9,15 @@ import sys
 
 from nephra_contract.execution import OperationRunner
 from nephra_contract.paths import DataRoot
+from nephra_postprocess.forest import backend
 from nephra_postprocess.operations import OPERATIONS
 from nephra_postprocess.settings import Settings
 
 
 def build(data: DataRoot) -> OperationRunner:
     """The runner of this predictor's operations on a data root."""
+    # Found out here, once, and not at a first patient.
+    backend()
     return OperationRunner.of("postprocess", OPERATIONS, data, Settings().max_voxels)
 
 

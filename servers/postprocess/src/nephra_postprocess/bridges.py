@@ -6,7 +6,7 @@ themselves is held against it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,12 @@ from scipy.spatial import cKDTree
 
 from nephra_postprocess.fragments import Fragments
 from nephra_postprocess.plausibility import odds_of, odds_of_side
+from nephra_postprocess.stones import Stones
 from nephra_postprocess.tubes import End
 
 Vector = NDArray[np.float64]
+#: With blobs in it, a gap may be this many times as long as the longest.
+_STONES_REACH = 1.5
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,13 @@ class Candidates:
     refused: dict[int, tuple[str, str]]
 
 
-def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> Candidates:
+def find_candidates(
+    fragments: Fragments, ends: list[End], gates: Gates, stones: Stones
+) -> Candidates:
     """Judge all pairs of near ends, and all ends before a wall."""
     refusals = _Refusals({})
     lengths = fragments.volumes_mm3()
-    found = [*_end_to_end(ends, lengths, gates, refusals)]
+    found = [*_end_to_end(ends, lengths, gates, stones, refusals)]
     found += _end_to_side(fragments, ends, gates, refusals)
     odds_at: dict[int, float] = {}
     for bridge in found:
@@ -127,7 +132,6 @@ def find_candidates(fragments: Fragments, ends: list[End], gates: Gates) -> Cand
 _REASONS = (
     ("direction", "No end or wall within the longest gap lies in the direction of its ends."),
     ("calibre", "The ends that its ends face are of another calibre."),
-    ("support", "It, or what it faces, is too short a tube to speak for a direction."),
     ("plausibility", "Too little speaks for its bridges: see min_plausibility."),
 )
 _RANK = {why: rank for rank, (why, _) in enumerate(_REASONS)}
@@ -139,46 +143,81 @@ class _Refusals:
 
     best: dict[int, int]
 
-    def note(self, pieces: tuple[int, ...], why: str) -> None:
+    def note(self, pieces: Iterable[int], why: str) -> None:
         """A candidate of some pieces came to a gate, and not through it."""
         for piece in pieces:
             self.best[piece] = max(_RANK[why], self.best.get(piece, 0))
 
 
 def _end_to_end(
-    ends: list[End], volumes_mm3: NDArray[np.float64], gates: Gates, refusals: _Refusals
+    ends: list[End],
+    volumes_mm3: NDArray[np.float64],
+    gates: Gates,
+    stones: Stones,
+    refusals: _Refusals,
 ) -> Iterator[Bridge]:
-    if len(ends) < 2:
-        return
-    tips = np.stack([e.tip_mm for e in ends])
-    pairs = cKDTree(tips).query_pairs(gates.max_gap_mm, output_type="ndarray")
-    for a, b in pairs.tolist():
+    for a, b in _pairs(ends, gates, stones, refusals):
         one, other = ends[a], ends[b]
-        if one.piece == other.piece:
-            continue
-        pieces = (one.piece, other.piece)
-        failed = _gate(one, other, gates)
-        if failed is not None:
-            refusals.note(pieces, failed)
+        empty_mm = _empty_mm(one, other, gates, stones)
+        if empty_mm is None:
             continue
         yield Bridge(
-            pieces, (one.number, other.number), one.index, one.tip_mm, other.tip_mm,
-            np.stack([one.anchor_mm, other.anchor_mm]), one.outward, -other.outward,
-            (one.radius_mm, other.radius_mm), odds_of(one, other, volumes_mm3),
+            (one.piece, other.piece), (one.number, other.number), one.index, one.tip_mm,
+            other.tip_mm, np.stack([one.anchor_mm, other.anchor_mm]), one.outward, -other.outward,
+            (one.radius_mm, other.radius_mm), odds_of(one, other, volumes_mm3, empty_mm),
         )  # fmt: skip
 
 
-def _gate(one: End, other: End, gates: Gates) -> str | None:
-    """The gate that a pair does not pass."""
-    ratio = min(one.radius_mm, other.radius_mm) / max(one.radius_mm, other.radius_mm)
-    angle_deg = max(_bend(one, other.tip_mm), _bend(other, one.tip_mm))
-    if angle_deg > gates.max_angle_deg:
-        return "direction"
-    if ratio < gates.min_calibre_ratio:
-        return "calibre"
-    if min(one.support_mm, other.support_mm) < gates.min_support_mm:
-        return "support"
-    return None
+def _pairs(
+    ends: list[End], gates: Gates, stones: Stones, refusals: _Refusals
+) -> list[tuple[int, int]]:
+    """Pairs of near ends that keep to the gates, all looked at in one go."""
+    if len(ends) < 2:
+        return []
+    tips, outward = np.stack([e.tip_mm for e in ends]), np.stack([e.outward for e in ends])
+    radii, piece = np.array([e.radius_mm for e in ends]), np.array([e.piece for e in ends])
+    blob = np.array([e.piece in stones.pieces for e in ends])
+    reach_mm = _STONES_REACH * gates.max_gap_mm if stones.tree is not None else gates.max_gap_mm
+    pairs = cKDTree(tips).query_pairs(reach_mm, output_type="ndarray")
+    a, b = pairs[:, 0], pairs[:, 1]
+    far = np.linalg.norm(tips[b] - tips[a], axis=1) > gates.max_gap_mm
+    # Nothing speaks for two blobs, nor for one that is farther away than the longest gap.
+    able = (piece[a] != piece[b]) & ~(blob[a] & blob[b]) & ~(far & (blob[a] | blob[b]))
+    a, b = a[able], b[able]
+    angle_deg = np.maximum(
+        _bend_deg(tips[b] - tips[a], outward[a], radii[a]),
+        _bend_deg(tips[a] - tips[b], outward[b], radii[b]),
+    )
+    ratio = np.minimum(radii[a], radii[b]) / np.maximum(radii[a], radii[b])
+    facing = angle_deg <= gates.max_angle_deg
+    alike = ratio >= gates.min_calibre_ratio
+    for why, failed in (("direction", ~facing), ("calibre", facing & ~alike)):
+        refusals.note(np.unique(piece[np.concatenate([a[failed], b[failed]])]).tolist(), why)
+    kept = facing & alike
+    return sorted(zip(a[kept].tolist(), b[kept].tolist(), strict=True))
+
+
+def _bend_deg(
+    ways: NDArray[np.float64], outward: NDArray[np.float64], radii: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) angles in degrees by which ways leave their ends' directions.
+
+    Across a short gap in a wide tube the line between two tips says little about direction:
+    a sideways step of half a radius is forgiven.
+    """
+    along = (ways * outward).sum(axis=1)
+    sideways = np.linalg.norm(ways - along[:, None] * outward, axis=1)
+    sideways = np.maximum(sideways - 0.5 * radii, 0.0)
+    return np.asarray(np.round(np.degrees(np.arctan2(sideways, along + 0.5 * radii)), 6))
+
+
+def _empty_mm(one: End, other: End, gates: Gates, stones: Stones) -> float | None:
+    """The gap between two ends; less the blobs in it, if it is too long without; else None."""
+    gap_mm = float(np.linalg.norm(other.tip_mm - one.tip_mm))
+    if gap_mm > gates.max_gap_mm:
+        radius_mm = min(one.radius_mm, other.radius_mm)
+        gap_mm -= stones.covered_mm(one.tip_mm, other.tip_mm, radius_mm)
+    return gap_mm if gap_mm <= gates.max_gap_mm else None
 
 
 def _end_to_side(
@@ -236,16 +275,3 @@ def _width_mm(
     inside = np.linalg.norm(fragments.centres_mm[cells] - target, axis=1) <= reach_mm
     volume_mm3 = float(fragments.sizes[cells[inside]].sum()) * fragments.voxel_mm3
     return float(np.sqrt(volume_mm3 / (2 * reach_mm) / np.pi))
-
-
-def _bend(end: End, target_mm: Vector) -> float:
-    """Angle in degrees by which a bridge leaves an end's direction.
-
-    Across a short gap in a wide tube the line between two tips says little about direction:
-    a sideways step of half a radius is forgiven.
-    """
-    way = target_mm - end.tip_mm
-    along = float(way @ end.outward)
-    sideways = float(np.linalg.norm(way - along * end.outward))
-    sideways = max(sideways - 0.5 * end.radius_mm, 0.0)
-    return float(np.degrees(np.arctan2(sideways, along + 0.5 * end.radius_mm)))

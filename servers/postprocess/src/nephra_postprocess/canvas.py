@@ -15,6 +15,7 @@ from nephra_contract.volume import LabelMap
 from nephra_postprocess.bridges import Bridge
 from nephra_postprocess.detours import find_detour
 from nephra_postprocess.fragments import Fragments
+from nephra_postprocess.stones import Stones
 from nephra_postprocess.strokes import Box, box_around, draw, path_mm
 from nephra_postprocess.structures import Tree
 from nephra_postprocess.voxels import flat
@@ -43,6 +44,7 @@ class Canvas:
         target: (X, Y, Z) voxels of the same grid, written into.
         tree: its labels.
         fragments: its pieces.
+        stones: those that a bridge may run through.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Canvas:
         target: NDArray[Any],
         tree: Tree,
         fragments: Fragments,
+        stones: Stones,
     ) -> None:
         self.patient = patient
         self.target = target
@@ -66,6 +69,9 @@ class Canvas:
         self.soft[[0, *(n for g in _SOFT_GROUPS for n in names.group(g))]] = True
         self.own = np.zeros(256, dtype=bool)
         self.own[list(tree.numbers)] = True
+        self.blobs = stones.pieces
+        self.stones = np.zeros(max(fragments.count, 1), dtype=bool)
+        self.stones[list(stones.pieces)] = True
         self._keys = flat(fragments.indices, patient.shape)
 
     def passable(self, bridge: Bridge) -> bool:
@@ -106,7 +112,8 @@ class Canvas:
             at = np.minimum(np.searchsorted(self._keys, keys), max(self._keys.size - 1, 0))
             known = self._keys[at] == keys if self._keys.size else np.zeros(len(keys), bool)
             pieces = np.where(known, self.fragments.piece[at] if self._keys.size else -1, -1)
-            kind = np.where(pieces < 0, SPECK, OTHER).astype(np.uint8)
+            stones = (pieces < 0) | self.stones[pieces]
+            kind = np.where(stones, SPECK, OTHER).astype(np.uint8)
             kind[np.isin(pieces, bridge.pieces)] = OWN
             seen[tuple(tree.T)] = kind
         return seen

@@ -120,9 +120,11 @@ def _smooth(path: Path) -> Path:
     path = _resample(path, 0.5)
     fixed = np.linspace(0, 1, len(path))[:, None]
     line = path[0] + fixed * (path[-1] - path[0])
-    away = np.concatenate([-(path - line)[::-1], (path - line), -(path - line)[::-1]])
-    rounded = gaussian_filter1d(away, _SMOOTH_MM / 0.5, axis=0, mode="nearest")
-    return _resample(line + rounded[len(path) : 2 * len(path)], 0.5)
+    # Mirrored at its ends with the other sign, so that these stay where they are.
+    away = path - line
+    mirrored = np.concatenate([-away[:0:-1], away, -away[-2::-1]])
+    rounded = gaussian_filter1d(mirrored, _SMOOTH_MM / 0.5, axis=0, mode="nearest")
+    return _resample(line + rounded[len(path) - 1 : 2 * len(path) - 1], 0.5)
 
 
 def _resample(path: Path, step_mm: float) -> Path:

@@ -1,7 +1,8 @@
 """The bridges that are built: a minimum spanning forest over the fragments.
 
-networkx computes it; where its GPU backend nx-cugraph answers a small question rightly when the
-forest is first asked for, it does. A backend that is announced but broken is never used.
+networkx computes it; its GPU backend nx-cugraph does where it answers a small question rightly
+when the service starts. A backend that is announced and broken, or that has no spanning trees (as
+nx-cugraph until now), is never used.
 """
 
 from __future__ import annotations
@@ -20,34 +21,63 @@ _LOG = logging.getLogger(__name__)
 
 
 def choose(
-    pieces: int, candidates: Iterable[Bridge], passable: Callable[[Bridge], bool]
+    pieces: int,
+    candidates: Iterable[Bridge],
+    passable: Callable[[Bridge], bool],
+    unfounded: Callable[[list[Bridge]], set[Bridge]] = lambda _: set(),
 ) -> list[Bridge]:
     """The minimum spanning forest over the fragments, each end used once at most.
 
     Args:
         pieces: number of fragments.
         candidates: bridges, cheapest first.
-        passable: whether a bridge can be drawn; asked only for those that would be chosen.
+        passable: whether a bridge can be drawn; asked once, for those that would be chosen.
+        unfounded: of a whole forest, the bridges that too little supports; it is then grown
+            anew without them.
     """
-    chosen: list[Bridge] = []
+    asked: dict[Bridge, bool] = {}
+
+    def drawable(bridge: Bridge) -> bool:
+        if bridge not in asked:
+            asked[bridge] = passable(bridge)
+        return asked[bridge]
+
     left = list(candidates)
     while True:
-        joined: nx.utils.UnionFind[int] = nx.utils.UnionFind(range(pieces))
-        for bridge in chosen:
-            joined.union(*bridge.pieces)
-        used = {e for b in chosen for e in b.ends}
-        left = [b for b in left if joined[b.pieces[0]] != joined[b.pieces[1]]]
-        left = [b for b in left if not used & set(b.ends)]
+        chosen = _grow(pieces, left, drawable)
+        refused = unfounded(chosen)
+        if not refused:
+            return chosen
+        left = [b for b in left if b not in refused]
+
+
+def _grow(
+    pieces: int, candidates: list[Bridge], passable: Callable[[Bridge], bool]
+) -> list[Bridge]:
+    """The forest with what can be drawn, tree by tree until nothing more is joined."""
+    chosen: list[Bridge] = []
+    used: set[int] = set()
+    left = candidates
+    joined: nx.utils.UnionFind[int] = nx.utils.UnionFind(range(pieces))
+    while True:
+        left = [
+            b
+            for b in left
+            if joined[b.pieces[0]] != joined[b.pieces[1]] and used.isdisjoint(b.ends)
+        ]
         wanted = _forest(left, joined)
         if not wanted:
             return sorted(chosen, key=_rank)
+        tried = set()
         for bridge in wanted:
-            if used & set(bridge.ends):
+            if not used.isdisjoint(bridge.ends):
                 continue
-            left.remove(bridge)
+            tried.add(bridge)
             if passable(bridge):
                 chosen.append(bridge)
-                used |= set(bridge.ends)
+                used.update(bridge.ends)
+                joined.union(*bridge.pieces)
+        left = [b for b in left if b not in tried]
 
 
 def _forest(bridges: list[Bridge], joined: nx.utils.UnionFind[int]) -> list[Bridge]:
@@ -100,4 +130,5 @@ def _answers(name: str) -> bool:
 def _ask(graph: nx.Graph[int], name: str) -> list[tuple[int, int]]:
     # The keyword is given only where the backend has answered, or is being asked whether it does.
     options: dict[str, Any] = {} if name == "networkx" else {"backend": name}
-    return [(e[0], e[1]) for e in nx.minimum_spanning_edges(graph, data=False, **options)]
+    found = nx.minimum_spanning_tree(graph, **options)
+    return [(int(a), int(b)) for a, b in found.edges()]

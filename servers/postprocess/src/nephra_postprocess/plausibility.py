@@ -31,8 +31,14 @@ _LOG_CALIBRE = 0.15
 _SIDE = 3.0
 
 
-def odds_of(one: End, other: End, volumes_mm3: NDArray[np.float64]) -> float:
-    """The odds that two ends are of one vessel, by the logistic model."""
+def odds_of(one: End, other: End, volumes_mm3: NDArray[np.float64], empty_mm: float) -> float:
+    """The odds that two ends are of one vessel, by the logistic model.
+
+    Args:
+        one, other: the ends.
+        volumes_mm3: by piece.
+        empty_mm: the gap between them, less what blobs on the way fill of it.
+    """
     gap_mm = float(np.linalg.norm(other.tip_mm - one.tip_mm))
     radius_mm = float(np.sqrt(one.radius_mm * other.radius_mm))
     miss = miss_of(one, other.tip_mm) + miss_of(other, one.tip_mm)
@@ -46,7 +52,7 @@ def odds_of(one: End, other: End, volumes_mm3: NDArray[np.float64]) -> float:
         + _COURSE * (np.sqrt(1 + miss) - 1)
         + _FACING * (np.sqrt(1 + facing) - 1)
         + _CALIBRE * (np.sqrt(1 + calibre**2) - 1)
-        + _GAP_PER_MM * gap_mm
+        + _GAP_PER_MM * empty_mm
         + _SUPPORT * np.log1p(min(one.support_mm, other.support_mm))
         + _SHORT * max(0.0, 1 - length_mm / _SHORT_MM)
         + _RADIUS * np.log(np.clip(radius_mm, *_RADII_MM))

@@ -20,8 +20,10 @@ from nephra_postprocess.forest import choose
 from nephra_postprocess.fragments import find_fragments
 from nephra_postprocess.region import sparse_copy
 from nephra_postprocess.report import describe_bridge, describe_small, describe_tree
+from nephra_postprocess.stones import Stones
 from nephra_postprocess.structures import Tree
-from nephra_postprocess.tubes import find_ends
+from nephra_postprocess.support import Support
+from nephra_postprocess.tubes import End, find_ends
 
 
 class TubeParameters(Parameters):
@@ -56,7 +58,7 @@ class TubeParameters(Parameters):
         description="The same, where a bridge meets the side of another tube.",
     )
     min_plausibility: float = Field(
-        default=0.2,
+        default=0.25,
         gt=0,
         lt=1,
         description="Least plausibility of a bridge, 0 to 1, judged from gap, direction, calibre, "
@@ -148,11 +150,15 @@ def reconnect(
     if fragments.count == 0:
         return Reconnection([], describe_small(small, patient, tree))
     progress.advance(0.4, f"finding the ends of {tree.name}")
-    ends = find_ends(fragments) if fragments.count > 1 else []
+    ends: list[End] = []
+    if fragments.count > 1:
+        ends = find_ends(fragments, parameters.min_support_mm)
     progress.advance(0.7, f"judging the gaps of {tree.name}")
-    candidates = find_candidates(fragments, ends, parameters.gates())
-    canvas = Canvas(patient, target, tree, fragments)
-    chosen = choose(fragments.count, candidates.bridges, canvas.passable)
+    stones = Stones.of(fragments, small)
+    candidates = find_candidates(fragments, ends, parameters.gates(), stones)
+    canvas = Canvas(patient, target, tree, fragments, stones)
+    support = Support(stones.pieces, fragments.volumes_mm3())
+    chosen = choose(fragments.count, candidates.bridges, canvas.passable, support.unfounded)
     progress.advance(0.85, f"drawing the bridges of {tree.name}")
     strokes = [canvas.paint(b) for b in chosen]
     bridges = [describe_bridge(b, s, canvas) for b, s in zip(chosen, strokes, strict=True)]

@@ -61,6 +61,10 @@ def describe_tree(
         if piece in blocked:
             why = "blocked"
             reason = "Its way is blocked by other structures, and no short one leads around them."
+        elif piece in canvas.blobs:
+            why, reason = "noise", "It is a blob that not both sides of a gap support."
+        elif piece not in support:
+            why, reason = "support", "It is too short to speak for a direction: see min_support_mm."
         elif piece in wanted:
             why, reason = (
                 "taken",

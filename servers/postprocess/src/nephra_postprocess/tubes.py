@@ -57,9 +57,9 @@ class End:
     index: NDArray[np.int32]
 
 
-def find_ends(fragments: Fragments) -> list[End]:
-    """All ends of all pieces."""
-    tips = find_tips(fragments)
+def find_ends(fragments: Fragments, min_support_mm: float = 0.0) -> list[End]:
+    """All ends of all pieces, but those with less tube behind them than speaks for a direction."""
+    tips = [t for t in find_tips(fragments) if t.support_mm >= min_support_mm]
     if not tips:
         return []
     window = Window(fragments)
