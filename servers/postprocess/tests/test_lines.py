@@ -61,6 +61,16 @@ def test_lines_found_in_a_mask_draw_it_again() -> None:
     assert cc3d.connected_components(again, connectivity=26).max() == 1
 
 
+def test_a_line_goes_on_into_the_trunk_that_it_ends_at() -> None:
+    """Wherever the trunk lies in the patient, its branches hang on it."""
+    patient = _empty()
+    before = patient.like(_drawn(_tube(names.ARTERY, start=24.0), patient))
+    before.voxels[8:15, 12:28, 4:36] = names.AORTA
+    lines = find_lines(before, [names.ARTERY])
+    assert lines.nodes_mm[:, 0].min() < 1.5 * 14 - 2
+    assert cc3d.connected_components(_drawn(lines, patient), connectivity=26).max() == 1
+
+
 def test_erased_structures_become_what_is_around_them() -> None:
     """No voxel of theirs is left, no other is touched."""
     whole = anatomy()

@@ -255,6 +255,14 @@ def test_odd_grids_are_served() -> None:
         assert outcome.report["jacobian_min"] > 0
 
 
+def test_a_template_that_does_not_fit_is_called_so() -> None:
+    """Kidneys of quite another shape: the answer warns."""
+    thin = _two_kidneys((4.0, 4.0, 4.0))
+    voxels = np.where(np.arange(thin.shape[2]) % 4 == 0, thin.voxels, 0).astype(np.uint8)
+    assert any("hardly fit" in w for w in _with_packaged(thin.like(voxels)).warnings)
+    assert not any("hardly fit" in w for w in _with_packaged(thin).warnings)
+
+
 def test_specks_of_a_kidney_are_refused() -> None:
     """Nothing can be laid over a voxel."""
     voxels = np.zeros((40, 40, 40), np.uint8)

@@ -11,9 +11,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import cKDTree
 
+from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
 from nephra_postprocess.lines import Lines, joined
 from nephra_postprocess.region import box_of
+
+#: How deep a line goes into its trunk.
+_ROOT_MM = 4.0
 
 
 def find_lines(labels: LabelMap, numbers: Iterable[int]) -> Lines:
@@ -23,8 +27,9 @@ def find_lines(labels: LabelMap, numbers: Iterable[int]) -> Lines:
         labels: axes along right, front, head.
         numbers: of thin structures; each piece of one stays one piece.
     """
-    found = [_lines(labels, number) for number in sorted(numbers)]
-    return joined([Lines.empty(), *found])
+    numbers = sorted(numbers)
+    found = [_lines(labels, number) for number in numbers]
+    return _rooted(joined([Lines.empty(), *found]), labels, numbers)
 
 
 def erased(labels: LabelMap, numbers: Iterable[int]) -> LabelMap:
@@ -69,6 +74,44 @@ def _lines(labels: LabelMap, number: int) -> Lines:
     edges = np.zeros((1, 2), dtype=np.intp) if len(where) == 1 else _tree(where, points)
     points = _smoothed(points, edges)
     return Lines(points, edges, width[edges], np.full(len(edges), number, dtype=np.uint8))
+
+
+def _rooted(lines: Lines, labels: LabelMap, numbers: Iterable[int]) -> Lines:
+    """Lines that go on into the trunk that they end at, so that they hang on it wherever it lies.
+
+    Args:
+        lines: of thin structures.
+        labels: where they and their trunks are.
+        numbers: of the thin structures; wide ones of the same kind are trunks.
+    """
+    degree = np.bincount(lines.edges.ravel(), minlength=len(lines.nodes_mm))
+    parts = [lines]
+    for kind in ("artery", "vein"):
+        group = set(names.group(kind))
+        own = np.isin(lines.labels, list(group))
+        box = box_of(labels, group - set(numbers))
+        if box is None or not own.any():
+            continue
+        part = labels.crop(box)
+        trunk = part.to_world(np.argwhere(part.mask(group - set(numbers))))
+        single = own[:, None] & (degree[lines.edges] == 1)
+        ends = lines.nodes_mm[lines.edges[single]]
+        gap_mm, nearest = cKDTree(trunk).query(ends)
+        near = gap_mm <= 2 * max(labels.spacing_mm)
+        goal = trunk[nearest[near]]
+        goal += _ROOT_MM * (goal - ends[near]) / np.maximum(gap_mm[near], 1e-6)[:, None]
+        count = int(near.sum())
+        edge = np.nonzero(single)[0][near]
+        width = lines.radii_mm[edge].max(axis=1)
+        parts.append(
+            Lines(
+                np.concatenate([ends[near], goal]),
+                np.stack([np.arange(count), count + np.arange(count)], axis=1),
+                np.stack([width, width], axis=1),
+                lines.labels[edge],
+            )
+        )
+    return joined(parts)
 
 
 def _tree(where: NDArray[np.intp], points: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -26,6 +26,7 @@ from nephra_postprocess.skeletons import erased, find_lines
 _NUMBERS = names.numbers()
 THIN = (
     *names.URETERS,
+    names.RENAL_PELVIS,
     names.ARTERY,
     names.VEIN,
     *(n for name, n in _NUMBERS.items() if name.startswith("iliac_")),

@@ -18,6 +18,9 @@ from nephra_postprocess.outlines import Outlines
 from nephra_postprocess.region import present
 from nephra_postprocess.template import Template, packaged
 
+#: Below it, what lies around a carried kidney says little of where it is in the patient.
+_POOR_FIT = 0.5
+
 
 class Sample(Parameters):
     """A full anatomy at once: a template carried to the patient's kidneys.
@@ -26,6 +29,11 @@ class Sample(Parameters):
     where things usually are, not where they are in this patient. Organs are looked up in the
     template; vessels and ureters are carried as centre lines and drawn again, so that they stay
     whole, and lead around the patient's kidneys and tumour.
+
+    `kidney_dice` in the report compares the template's kidney, as it is carried and before
+    anything is pasted, with the patient's kidney and its lesions; a lesion larger than half of
+    its kidney has displaced it and is left out. `outline_dice` is the same with the renal sinus
+    closed in both.
     """
 
     quality: transfer.Quality = Field(
@@ -73,7 +81,10 @@ def sample(
         "jacobian_min": fit.warp.jacobian_min,
         "structures": model.structures,
     }
-    return Outcome(result, report, ("All but the patient's own structures is synthetic.",))
+    warnings = ["All but the patient's own structures is synthetic."]
+    if min(fit.kidney_dice.values()) < _POOR_FIT:
+        warnings.append("The template's kidneys hardly fit the patient's: look at them first.")
+    return Outcome(result, report, tuple(warnings))
 
 
 def _with_median(by_side: dict[str, float]) -> dict[str, float]:
