@@ -176,6 +176,16 @@ def test_a_chessboard_of_labels_is_taken_apart(method: str) -> None:
 
 
 @methods
+@pytest.mark.parametrize("smoothing_mm", [0.0, 0.5, 10.0])
+def test_a_chessboard_stays_where_it_is_however_smooth(
+    tmp_path: Path, smoothing_mm: float, method: str
+) -> None:
+    """No blur describes it; its files pass the check against the mask's bounds all the same."""
+    voxels = (np.indices((12, 13, 11)).sum(axis=0) % 2 * LIVER).astype(np.uint8)
+    write_scene(tmp_path, made(voxels, method, smoothing_mm=smoothing_mm).value, "scene")
+
+
+@methods
 @pytest.mark.parametrize("labels", [2, 5])
 def test_noise_is_taken_apart(labels: int, method: str) -> None:
     """Any way in which labels can meet at a corner turns up here."""

@@ -134,6 +134,8 @@ def _separately(
             yield number, None
             continue
         made = make(structure, _wish_for(number, wish))
+        if _is_elsewhere(made.surface, structure, wish):
+            made = _by_walls(structure, number, wish)
         yield (
             number,
             Solid(
@@ -145,6 +147,27 @@ def _separately(
                 levels_of(made.surface, wish.levels),
             ),
         )
+
+
+def _is_elsewhere(surface: Surface, structure: Structure, wish: Wish) -> bool:
+    """Whether there is none, or it bulges over the box of its voxels by more than two and blur."""
+    if not len(surface.points):
+        return True
+    affine = structure.affine
+    index = (surface.points - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    allowed = 2 + (wish.smoothing_mm or 0.0) / structure.spacing_mm
+    last = np.array(structure.mask.shape) - 0.5
+    low, high = index.min(axis=0) + 0.5, index.max(axis=0) - last
+    return bool((low < -allowed).any() or (high > allowed).any())
+
+
+def _by_walls(structure: Structure, number: int, wish: Wish) -> Made:
+    """Of voxels that no blur describes, such as a chessboard of them: by method `joint`, alone."""
+    labels = LabelMap(structure.mask.view(np.uint8), structure.affine)
+    thin = frozenset((1,)) if _is_tube(number) else frozenset[int]()
+    asked = JointWish((1,), thin, 0.0, wish.decimation_error_mm, wish.most_triangles)
+    made = joint_surfaces(labels, asked, Progress())[1]
+    return Made(made.surface, "walls", made.decimation_error_mm, made.faults)
 
 
 def _structure(labels: LabelMap, box: Box, number: int, least_voxels: int) -> Structure | None:
