@@ -203,12 +203,12 @@ def _bend_deg(
     """(n,) angles in degrees by which ways leave their ends' directions.
 
     Across a short gap in a wide tube the line between two tips says little about direction:
-    a sideways step of half a radius is forgiven.
+    a sideways step of a radius is forgiven.
     """
     along = (ways * outward).sum(axis=1)
     sideways = np.linalg.norm(ways - along[:, None] * outward, axis=1)
-    sideways = np.maximum(sideways - 0.5 * radii, 0.0)
-    return np.asarray(np.round(np.degrees(np.arctan2(sideways, along + 0.5 * radii)), 6))
+    sideways = np.maximum(sideways - radii, 0.0)
+    return np.asarray(np.round(np.degrees(np.arctan2(sideways, along + radii)), 6))
 
 
 def _empty_mm(one: End, other: End, gates: Gates, stones: Stones) -> float | None:

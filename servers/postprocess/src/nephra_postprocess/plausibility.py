@@ -27,6 +27,10 @@ _DIRECTION = 0.17
 _BEND, _BEND_MM = 0.2, 0.7
 _FACING_DEG, _FACING_BEND = 15.0, 0.09
 _LOG_CALIBRE = 0.15
+#: Wide vessels are flat and uneven, not round: per mm of radius over this, all of it errs more.
+_ROUND_MM = 4.0
+_UNEVEN_TIP, _UNEVEN_DIRECTION, _UNEVEN_BEHIND = 0.6, 0.05, 0.5
+_UNEVEN_DEG, _UNEVEN_CALIBRE = 2.5, 0.03
 #: A bridge to a side has but one end that speaks for it.
 _SIDE = 3.0
 
@@ -44,8 +48,10 @@ def odds_of(one: End, other: End, volumes_mm3: NDArray[np.float64], empty_mm: fl
     miss = miss_of(one, other.tip_mm) + miss_of(other, one.tip_mm)
     turn_deg = np.degrees(np.arccos(np.clip(-one.outward @ other.outward, -1, 1)))
     bent_deg = np.degrees(_FACING_BEND / (radius_mm + _BEND_MM) * gap_mm)
-    facing = turn_deg**2 / (_FACING_DEG**2 + bent_deg**2)
-    calibre = np.log(one.radius_mm / other.radius_mm) / _LOG_CALIBRE
+    over_mm = max(0.0, radius_mm - _ROUND_MM)
+    facing = turn_deg**2 / ((_FACING_DEG + _UNEVEN_DEG * over_mm) ** 2 + bent_deg**2)
+    usual = _LOG_CALIBRE + _UNEVEN_CALIBRE * over_mm
+    calibre = np.log(one.radius_mm / other.radius_mm) / usual
     length_mm = min(_length_mm(e, volumes_mm3) for e in (one, other))
     logit = (
         _BASE
@@ -72,10 +78,13 @@ def miss_of(end: End, target_mm: Vector) -> float:
     led = end.outward * gap_mm + 0.5 * end.bend_per_mm * gap_mm**2
     away = way - led
     across = away - (away @ end.outward) * end.outward
-    tip_mm = _TIP_MM + _TIP_RADII * end.radius_mm
+    over_mm = max(0.0, end.radius_mm - _ROUND_MM)
+    tip_mm = _TIP_MM + _TIP_RADII * end.radius_mm + _UNEVEN_TIP * over_mm
+    direction = _DIRECTION + _UNEVEN_DIRECTION * over_mm
     bend = 0.5 * _BEND / (end.radius_mm + _BEND_MM) * gap_mm**2
-    variance = tip_mm**2 + (_DIRECTION * gap_mm) ** 2 + bend**2
-    behind_mm = max(0.0, -float(way @ end.outward) - 0.3 * end.radius_mm)
+    variance = tip_mm**2 + (direction * gap_mm) ** 2 + bend**2
+    hidden_mm = 0.3 * end.radius_mm + _UNEVEN_BEHIND * over_mm
+    behind_mm = max(0.0, -float(way @ end.outward) - hidden_mm)
     return float(across @ across) / variance + (behind_mm / tip_mm) ** 2
 
 

@@ -16,6 +16,7 @@ from nephra_contract.nifti import read_image, read_labels
 from nephra_contract.operation import Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap, bounding_box
+from nephra_postprocess.bench.real_cuts import sever_real
 from nephra_postprocess.bench.severed import CutScore, Score, score
 from nephra_postprocess.operations.ureter import Ureter, join_ureters
 from nephra_postprocess.operations.vessel import Vessel, join_vessels
@@ -34,6 +35,7 @@ def reconnection(cases: Cases) -> Iterator[Figure]:
         scores = dict(_severed(cases, spacing))
         yield from _figures(f"severed tubes, {said}", scores)
     if cases.real is not None:
+        yield from _real(cases.real)
         yield from _cava(cases.real / "masks" / "veins_real_gaps")
         yield from _portal(cases.real / "masks" / "veins_real_gaps")
     yield from _whole(cases.drawn / "large" / "tree.nii.gz")
@@ -91,6 +93,22 @@ def _figures(topic: str, scores: dict[str, Score]) -> Iterator[Figure]:
 def _share(topic: str, name: str, cuts: list[CutScore], goal: float | None = None) -> Figure:
     value = 100 * float(np.mean([c.joined for c in cuts])) if cuts else None
     return Figure(topic, name, value, "%", goal, count=len(cuts))
+
+
+def _real(folder: Path) -> Iterator[Figure]:
+    """Real vessels, severed by slabs."""
+    scores = []
+    for structure, cut, truth, described in sever_real(folder):
+        after = rejoin(cut, "vessel", [structure]).value
+        scores += score(cut, after, truth, [names.numbers()[structure]], described).cuts
+    topic = "real vessels, severed by slabs"
+    yield _share(topic, "cuts rejoined", scores, _GOAL_JOINED)
+    if scores:
+        dice, near = ([s.dice for s in scores], [s.near_dice for s in scores])
+        yield Figure(topic, "Dice inside the gaps", float(np.mean(dice)), "", count=len(dice))
+        yield Figure(
+            topic, "Dice with one voxel's tolerance", float(np.mean(near)), "", count=len(near)
+        )
 
 
 def _cava(folder: Path) -> Iterator[Figure]:
