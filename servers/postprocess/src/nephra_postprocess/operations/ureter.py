@@ -21,7 +21,7 @@ class Ureter(TubeParameters):
     """Severed ureters rejoined along plausible paths, never one side's with the other's.
 
     Peristalsis empties a ureter piece by piece, so gaps are longer than a vessel's, and its
-    calibre changes more. Bridges run through background, fat and organs only.
+    calibre changes more. Bridges run through background, fat and organs, around all else.
     """
 
     max_gap_mm: float = Field(default=30.0, gt=0, le=80, description="Longest gap that is closed.")
@@ -55,5 +55,6 @@ OPERATION = Operation(
     inputs=(Input("mask_path", "mask", "The ureters, and what lies around them.", many=True),),
     parameters=Ureter,
     function=join_ureters,
+    version="2",
     example={"mask_path": "cases/17/ureters.nii.gz"},
 )

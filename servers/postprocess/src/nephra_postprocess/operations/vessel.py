@@ -17,8 +17,10 @@ class Vessel(TubeParameters):
     """Severed vessels rejoined along plausible paths; noise is left alone.
 
     A gap is closed where two ends face each other, or an end faces the side of another vessel,
-    within gates of gap, direction and calibre. Bridges run through background, fat and organs
-    only. Arteries and veins are never joined with each other.
+    within gates of gap, direction and calibre, if that is plausible enough, all that the ends
+    could be joined to considered. Bridges run through background, fat and organs, around
+    everything else. A blob of noise is crossed only where ends on both sides of it support
+    that. Arteries and veins are never joined with each other.
     """
 
     structures: list[str] = Field(
@@ -56,5 +58,6 @@ OPERATION = Operation(
     inputs=(Input("mask_path", "mask", "The vessels, and what lies around them.", many=True),),
     parameters=Vessel,
     function=join_vessels,
+    version="2",
     example={"mask_path": "cases/17/vessels.nii.gz", "structures": ["artery"]},
 )
