@@ -61,3 +61,11 @@ def test_ureters_without_a_side_get_one_from_the_patient() -> None:
     unsided = cut.like(np.where(ureters, names.URETER, cut.voxels).astype(np.uint8))
     joined = _join(unsided).value
     np.testing.assert_array_equal(joined.voxels, _join(cut).value.voxels)
+
+
+def test_a_long_gap_in_a_straight_ureter_is_closed() -> None:
+    """Peristalsis leaves gaps of 26 mm; a vessel's would stay open."""
+    voxels = np.zeros((30, 30, 120), np.uint8)
+    voxels[13:17, 13:17, 4:44] = voxels[13:17, 13:17, 70:114] = names.URETER_LEFT
+    joined = _join(LabelMap(voxels, np.diag([1.0, 1.0, 1.0, 1.0]))).value
+    assert _pieces(joined, names.URETER_LEFT) == 1

@@ -21,6 +21,8 @@ from nephra_postprocess.tubes import End
 Vector = NDArray[np.float64]
 #: With blobs in it, a gap may be this many times as long as the longest.
 _STONES_REACH = 1.5
+#: The longest gap that plausibility was fitted for.
+_USUAL_GAP_MM = 25.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,8 @@ def _end_to_end(
     stones: Stones,
     refusals: _Refusals,
 ) -> Iterator[Bridge]:
+    # Who allows longer gaps than usual holds them for more likely.
+    scale = min(1.0, _USUAL_GAP_MM / gates.max_gap_mm)
     for a, b in _pairs(ends, gates, stones, refusals):
         one, other = ends[a], ends[b]
         empty_mm = _empty_mm(one, other, gates, stones)
@@ -164,7 +168,7 @@ def _end_to_end(
         yield Bridge(
             (one.piece, other.piece), (one.number, other.number), one.index, one.tip_mm,
             other.tip_mm, np.stack([one.anchor_mm, other.anchor_mm]), one.outward, -other.outward,
-            (one.radius_mm, other.radius_mm), odds_of(one, other, volumes_mm3, empty_mm),
+            (one.radius_mm, other.radius_mm), odds_of(one, other, volumes_mm3, empty_mm * scale),
         )  # fmt: skip
 
 

@@ -25,6 +25,13 @@ class Ureter(TubeParameters):
     """
 
     max_gap_mm: float = Field(default=30.0, gt=0, le=80, description="Longest gap that is closed.")
+    min_plausibility: float = Field(
+        default=0.15,
+        gt=0,
+        lt=1,
+        description="Least plausibility of a bridge, 0 to 1; lower than for vessels, since a side "
+        "has one ureter, and no branches of it to be mistaken for each other.",
+    )
     min_calibre_ratio: float = Field(
         default=0.25, gt=0, le=1, description="Smallest ratio of the two radii that a bridge joins."
     )
