@@ -95,7 +95,8 @@ def anti_aliased(occupied: Occupancy, sigma_mm: NDArray[np.float64]) -> Field:
     m = occupied.share
     sigma = sigma_mm / occupied.spacing_mm
     blurred = gaussian_filter(m, sigma, truncate=_TRUNCATE, mode="constant")
-    values = gaussian_filter(blurred * m, sigma, truncate=_TRUNCATE, mode="constant")
+    values = blurred * m
+    gaussian_filter(values, sigma, output=values, truncate=_TRUNCATE, mode="constant")
     faint = blurred < 1e-3
     np.maximum(blurred, 1e-3, out=blurred)
     values /= blurred
