@@ -69,7 +69,7 @@ def compressed(
         EngineMissing: Draco is not installed.
     """
     require_draco()
-    import DracoPy  # type: ignore[import-not-found]
+    import DracoPy
 
     span = float(np.ptp(points, axis=0).max())
     steps = max(span / (2 * most_error), 1.0)

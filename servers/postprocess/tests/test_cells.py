@@ -8,8 +8,8 @@ import pytest
 from scipy.sparse.csgraph import connected_components
 
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.cells import join_cells
-from nephra_postprocess.voxels import voxels_of
+from nephra_postprocess.tubes.cells import join_cells
+from nephra_postprocess.tubes.voxels import voxels_of
 
 
 def _noise(seed: int) -> LabelMap:

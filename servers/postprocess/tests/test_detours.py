@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_postprocess.detours import find_detour
+from nephra_postprocess.tubes.detours import find_detour
 
 _LINEAR = np.diag([0.8, 0.8, 0.8])
 _FIRST = np.array([5, 6, 7])

@@ -11,10 +11,10 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from nephra_postprocess.bridges import Bridge
-from nephra_postprocess.forest import choose, spanning_edges
+from nephra_postprocess.tubes.bridges import Bridge
+from nephra_postprocess.tubes.forest import choose, spanning_edges
 
-_ASK = "from nephra_postprocess.forest import backend; print(backend())"
+_ASK = "from nephra_postprocess.tubes.forest import backend; print(backend())"
 _ANNOUNCED = """[networkx.backends]
 cugraph = gpu_backend:Interface
 [networkx.backend_info]

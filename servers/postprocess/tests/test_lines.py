@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from nephra_contract import labels as names
 from nephra_contract.testing import anatomy
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bypasses import lead_around
-from nephra_postprocess.lines import Lines, draw, joined
-from nephra_postprocess.skeletons import erased, find_lines
+from nephra_postprocess.atlas.bypasses import lead_around
+from nephra_postprocess.atlas.lines import Lines, draw, joined
+from nephra_postprocess.atlas.skeletons import erased, find_lines
 
 _AFFINE = np.diag([1.5, 1.5, 1.5, 1.0])
 

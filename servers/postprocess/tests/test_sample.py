@@ -19,8 +19,8 @@ from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.testing import ORIENTATIONS, OperationTests, anatomy
 from nephra_contract.volume import LabelMap
+from nephra_postprocess.atlas.template import packaged
 from nephra_postprocess.operations.sample import OPERATION, Sample, sample
-from nephra_postprocess.template import packaged
 
 
 def _patient(keep: tuple[int, ...] = (2, 3, names.TUMOR)) -> LabelMap:
@@ -165,7 +165,7 @@ def test_the_packaged_template_is_a_whole_anatomy() -> None:
 
 def test_the_packaged_template_is_small() -> None:
     """It travels in every image."""
-    folder = files("nephra_postprocess")
+    folder = files("nephra_postprocess.atlas")
     names_ = ("template.nii.gz", "template_lines.json")
     assert sum(len(folder.joinpath(n).read_bytes()) for n in names_) < 400_000
 

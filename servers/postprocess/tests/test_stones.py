@@ -10,8 +10,8 @@ from nephra_contract import labels as names
 from nephra_contract.operation import Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess import bridges, plausibility
 from nephra_postprocess.operations.vessel import Vessel, join_vessels
+from nephra_postprocess.tubes import bridges, plausibility
 
 _SPACING_MM = 0.8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nephra_postprocess.warp import JACOBIAN_FLOOR, Warp, bent
+from nephra_postprocess.atlas.warp import JACOBIAN_FLOOR, Warp, bent
 
 _COMMON = np.array([[1.1, 0, 0, 5], [0, 0.9, 0, -3], [0, 0, 1.2, 8], [0, 0, 0, 1.0]])
 _LATTICE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -9,9 +9,9 @@ import sys
 
 from nephra_contract.execution import OperationRunner
 from nephra_contract.paths import DataRoot
-from nephra_postprocess.forest import backend
 from nephra_postprocess.operations import OPERATIONS
 from nephra_postprocess.settings import Settings
+from nephra_postprocess.tubes.forest import backend
 
 
 def build(data: DataRoot) -> OperationRunner:

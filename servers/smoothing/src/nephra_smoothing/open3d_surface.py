@@ -132,7 +132,7 @@ def _mesh(surface: Surface) -> Any:
 def _engine() -> Any:
     """Open3D; the libusb that its extra installs goes first, as the system may have none."""
     if find_spec("libusb_package") is not None:
-        import libusb_package  # type: ignore[import-not-found]
+        import libusb_package
 
         ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
     import open3d

@@ -14,7 +14,7 @@ from nephra_contract.nifti import read_image, read_labels
 from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides, midline_x_mm
 from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess import template as templates
+from nephra_postprocess.atlas import template as templates
 from nephra_postprocess.density import FAT_HU
 from nephra_postprocess.operations.fat import Fat, add_fat
 from nephra_postprocess.operations.sample import Sample, sample

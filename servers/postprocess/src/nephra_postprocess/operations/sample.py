@@ -13,10 +13,10 @@ from nephra_contract.operation import Input, Operation, Outcome, Parameters
 from nephra_contract.orientation import Orientation, canonical
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess import transfer
-from nephra_postprocess.outlines import Outlines
+from nephra_postprocess.atlas import transfer
+from nephra_postprocess.atlas.outlines import Outlines
+from nephra_postprocess.atlas.template import Template, packaged
 from nephra_postprocess.region import present
-from nephra_postprocess.template import Template, packaged
 
 #: Below it, what lies around a carried kidney says little of where it is in the patient.
 _POOR_FIT = 0.5

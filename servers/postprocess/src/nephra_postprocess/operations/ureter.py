@@ -11,8 +11,8 @@ from nephra_contract.progress import Progress
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import region
-from nephra_postprocess.reconnection import TubeParameters, reconnect_all
 from nephra_postprocess.structures import Tree
+from nephra_postprocess.tubes.reconnection import TubeParameters, reconnect_all
 
 _SIDES = (Tree("ureter_right", (names.URETER_RIGHT,)), Tree("ureter_left", (names.URETER_LEFT,)))
 

@@ -9,8 +9,8 @@ from nephra_contract.operation import Input, Operation, Outcome
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
 from nephra_postprocess import region
-from nephra_postprocess.reconnection import TubeParameters, reconnect_all
 from nephra_postprocess.structures import tree
+from nephra_postprocess.tubes.reconnection import TubeParameters, reconnect_all
 
 
 class Vessel(TubeParameters):

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from nephra_postprocess.branches import Tip, find_tips
-from nephra_postprocess.fragments import Fragments
-from nephra_postprocess.profiles import Profile, unit
-from nephra_postprocess.views import View, Window
+from nephra_postprocess.tubes.branches import Tip, find_tips
+from nephra_postprocess.tubes.fragments import Fragments
+from nephra_postprocess.tubes.profiles import Profile, unit
+from nephra_postprocess.tubes.views import View, Window
 
 Vector = NDArray[np.float64]
 #: A tube wider than this many voxels shows its axis by its wall.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from nephra_postprocess.fragments import Fragments
+from nephra_postprocess.tubes.fragments import Fragments
 
 #: What rises over a cross-section is a branch if it is longer than this many diameters of the
 #: cross-section, or than this many of its own; else it is a bump of the wall.

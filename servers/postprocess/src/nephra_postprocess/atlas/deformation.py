@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nephra_postprocess.outlines import FIT_MM, Outlines
-from nephra_postprocess.registration import Affine, apply, inverse
-from nephra_postprocess.warp import Warp, nodes_mm
+from nephra_postprocess.atlas.outlines import FIT_MM, Outlines
+from nephra_postprocess.atlas.registration import Affine, apply, inverse
+from nephra_postprocess.atlas.warp import Warp, nodes_mm
 
 #: Distances beyond it say nothing more.
 _BAND_MM = 6.0
@@ -56,7 +56,7 @@ def bend(
 def _register(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> NDArray[np.float32]:
     """(X, Y, Z, 3) mm: fixed(x) is like moving(x + shift(x))."""
     import SimpleITK
-    from picsl_greedy import Greedy3D  # type: ignore[import-not-found]
+    from picsl_greedy import Greedy3D
 
     images = {"fixed": fixed, "moving": moving}
     given = {}

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from nephra_contract.merge import regrid
 from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess.outlines import Outlines
-from nephra_postprocess.registration import Affine, Points, apply, inverse
+from nephra_postprocess.atlas.outlines import Outlines
+from nephra_postprocess.atlas.registration import Affine, Points, apply, inverse
 
 #: Below it a map is as good as folded.
 JACOBIAN_FLOOR = 0.05

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bridges import Bridge, Candidates
-from nephra_postprocess.canvas import Canvas, Stroke
-from nephra_postprocess.fragments import Fragments, Small
 from nephra_postprocess.structures import Tree
-from nephra_postprocess.tubes import End
+from nephra_postprocess.tubes.bridges import Bridge, Candidates
+from nephra_postprocess.tubes.canvas import Canvas, Stroke
+from nephra_postprocess.tubes.ends import End
+from nephra_postprocess.tubes.fragments import Fragments, Small
 
 #: Fragments of each kind that are listed, the largest first.
 _LISTED = 100

@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from nephra_contract.merge import regrid
 from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess.lines import Lines, joined, samples
-from nephra_postprocess.registration import Points
+from nephra_postprocess.atlas.lines import Lines, joined, samples
+from nephra_postprocess.atlas.registration import Points
 
 #: A stretch beyond an organ that is shorter is let go; a longer one is reached by a bypass.
 _WORTH_MM = 25.0

@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_postprocess.bridges import Bridge
+from nephra_postprocess.tubes.bridges import Bridge
 
 #: Together, short pieces are taken for noise up to this length, unless their bridge is plausible.
 _SHORT_MM = 30.0

@@ -10,8 +10,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
-from nephra_postprocess.branches import Tip
-from nephra_postprocess.fragments import Fragments
+from nephra_postprocess.tubes.branches import Tip
+from nephra_postprocess.tubes.fragments import Fragments
 
 _NEAREST_MM, _LONGEST_MM = 8.0, 45.0
 #: A tube ends where its area becomes this many times what it was.

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.lines import Lines, joined
+from nephra_postprocess.atlas.lines import Lines, joined
 from nephra_postprocess.region import box_of
 
 #: How deep a line goes into its trunk.

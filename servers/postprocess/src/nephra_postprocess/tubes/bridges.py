@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from nephra_postprocess.fragments import Fragments
-from nephra_postprocess.plausibility import odds_of, odds_of_side
-from nephra_postprocess.stones import Stones
-from nephra_postprocess.tubes import End
+from nephra_postprocess.tubes.ends import End
+from nephra_postprocess.tubes.fragments import Fragments
+from nephra_postprocess.tubes.plausibility import odds_of, odds_of_side
+from nephra_postprocess.tubes.stones import Stones
 
 Vector = NDArray[np.float64]
 #: With blobs in it, a gap may be this many times as long as the longest.

@@ -16,8 +16,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.cells import Cells, cell_shape, join_cells
-from nephra_postprocess.voxels import voxels_of
+from nephra_postprocess.tubes.cells import Cells, cell_shape, join_cells
+from nephra_postprocess.tubes.voxels import voxels_of
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from nephra_contract.nifti import read_labels
 from nephra_contract.orientation import canonical
 from nephra_contract.sides import assign_sides
 from nephra_contract.volume import LabelMap
+from nephra_postprocess.atlas.lines import Lines
+from nephra_postprocess.atlas.outlines import Outlines
+from nephra_postprocess.atlas.skeletons import erased, find_lines
 from nephra_postprocess.coarse import LESIONS, SIDES
-from nephra_postprocess.lines import Lines
-from nephra_postprocess.outlines import Outlines
 from nephra_postprocess.region import box_of, present
-from nephra_postprocess.skeletons import erased, find_lines
 
 #: Structures of a user's template that are carried as centre lines: narrower than its voxels
 #: may be apart in the patient. Aorta and vena cava are wide enough to be looked up.
@@ -72,7 +72,7 @@ def packaged() -> Template:
     `python -m nephra_phantom.template`: organs on a grid of 1.6 mm, vessels and urinary tract
     as centre lines.
     """
-    folder = files("nephra_postprocess")
+    folder = files("nephra_postprocess.atlas")
     with as_file(folder.joinpath("template.nii.gz")) as path:
         labels = canonical(read_labels(path))
     with as_file(folder.joinpath("template_lines.json")) as path:

@@ -12,14 +12,14 @@ from scipy import ndimage
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap, Volume
-from nephra_postprocess import bypasses, deformation, registration, warp
+from nephra_postprocess.atlas import bypasses, deformation, registration, warp
+from nephra_postprocess.atlas.lines import draw
+from nephra_postprocess.atlas.outlines import Masks, Outlines, dice
+from nephra_postprocess.atlas.registration import apply, inverse
+from nephra_postprocess.atlas.template import Template
+from nephra_postprocess.atlas.warp import Warp, nodes_mm
 from nephra_postprocess.coarse import SIDES
-from nephra_postprocess.lines import draw
-from nephra_postprocess.outlines import Masks, Outlines, dice
 from nephra_postprocess.region import present
-from nephra_postprocess.registration import apply, inverse
-from nephra_postprocess.template import Template
-from nephra_postprocess.warp import Warp, nodes_mm
 
 Quality = Literal["fast", "high"]
 #: Labels that say the same of a patient: where the patient's mask has one, the template's go.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_postprocess.tubes import End
+from nephra_postprocess.tubes.ends import End
 
 Vector = NDArray[np.float64]
 

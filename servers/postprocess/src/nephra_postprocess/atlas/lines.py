@@ -16,9 +16,9 @@ from scipy.spatial import cKDTree
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
+from nephra_postprocess.atlas.registration import Points
+from nephra_postprocess.atlas.warp import Warp
 from nephra_postprocess.region import Box
-from nephra_postprocess.registration import Points
-from nephra_postprocess.warp import Warp
 
 #: Cut-off crumbs are smaller than this share of the largest piece of a structure.
 _CRUMB = 0.04

@@ -14,7 +14,7 @@ from typing import Any
 
 import networkx as nx
 
-from nephra_postprocess.bridges import Bridge
+from nephra_postprocess.tubes.bridges import Bridge
 
 GPU_BACKEND = "cugraph"
 _LOG = logging.getLogger(__name__)

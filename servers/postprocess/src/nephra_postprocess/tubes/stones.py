@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from nephra_postprocess.fragments import Fragments, Small
+from nephra_postprocess.tubes.fragments import Fragments, Small
 
 #: A piece is a blob if it reaches no farther than this many radii of a ball of its volume.
 _COMPACT = 1.3

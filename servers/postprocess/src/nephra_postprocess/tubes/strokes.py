@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from nephra_postprocess.bridges import Bridge
+from nephra_postprocess.tubes.bridges import Bridge
 
 Box = tuple[slice, slice, slice]
 #: How much of its end's direction a path keeps; the rest is the straight line to the other end.

@@ -14,16 +14,16 @@ from nephra_contract.operation import Outcome, Parameters
 from nephra_contract.orientation import Orientation, canonical
 from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bridges import Gates, find_candidates
-from nephra_postprocess.canvas import Canvas, Stroke
-from nephra_postprocess.forest import choose
-from nephra_postprocess.fragments import find_fragments
 from nephra_postprocess.region import sparse_copy
-from nephra_postprocess.report import describe_bridge, describe_small, describe_tree
-from nephra_postprocess.stones import Stones
 from nephra_postprocess.structures import Tree
-from nephra_postprocess.support import Support
-from nephra_postprocess.tubes import End, find_ends
+from nephra_postprocess.tubes.bridges import Gates, find_candidates
+from nephra_postprocess.tubes.canvas import Canvas, Stroke
+from nephra_postprocess.tubes.ends import End, find_ends
+from nephra_postprocess.tubes.forest import choose
+from nephra_postprocess.tubes.fragments import find_fragments
+from nephra_postprocess.tubes.report import describe_bridge, describe_small, describe_tree
+from nephra_postprocess.tubes.stones import Stones
+from nephra_postprocess.tubes.support import Support
 
 
 class TubeParameters(Parameters):

@@ -12,13 +12,13 @@ from scipy.ndimage import binary_dilation
 
 from nephra_contract import labels as names
 from nephra_contract.volume import LabelMap
-from nephra_postprocess.bridges import Bridge
-from nephra_postprocess.detours import find_detour
-from nephra_postprocess.fragments import Fragments
-from nephra_postprocess.stones import Stones
-from nephra_postprocess.strokes import Box, box_around, draw, path_mm
 from nephra_postprocess.structures import Tree
-from nephra_postprocess.voxels import flat
+from nephra_postprocess.tubes.bridges import Bridge
+from nephra_postprocess.tubes.detours import find_detour
+from nephra_postprocess.tubes.fragments import Fragments
+from nephra_postprocess.tubes.stones import Stones
+from nephra_postprocess.tubes.strokes import Box, box_around, draw, path_mm
+from nephra_postprocess.tubes.voxels import flat
 
 #: Groups that a bridge may run through: what merging would paint over, too.
 _SOFT_GROUPS = ("fat", "organ", "muscle", "kidney")

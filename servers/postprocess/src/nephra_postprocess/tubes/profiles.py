@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_postprocess.fragments import Fragments
+from nephra_postprocess.tubes.fragments import Fragments
 
 Vector = NDArray[np.float64]
 #: A cross-section with less than this share of the usual area has been cut into.

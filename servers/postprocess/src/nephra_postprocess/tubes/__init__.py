@@ -1,0 +1,1 @@
+"""Severed tubes rejoined: pieces, their ends, the plausible bridges between them, drawn."""
