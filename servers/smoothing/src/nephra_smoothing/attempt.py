@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nephra_smoothing.calibre import wide_share
 from nephra_smoothing.contacts import corners_filled
 from nephra_smoothing.field import (
     Field,
@@ -31,6 +32,8 @@ _THICK_SLICES = 2.0
 #: Standard deviation of the blur, in cells, where the request leaves it open.
 _SIGMA_ORGAN, _SIGMA_TUBE = 0.9, 0.8
 _SINC_ITERATIONS = 10
+#: Where a tube is wide.
+_WIDE_PASS_BAND, _WIDE_ITERATIONS = 0.012, 30
 #: Above this error the iso level is moved before the surface is.
 _LEVEL_TOLERANCE = 0.05
 #: Pieces of a surface below this many voxels are an artefact of the blur.
@@ -104,7 +107,8 @@ def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
     if not keep.all():
         surface = part(surface, keep[piece])
     if attempt.pass_band:
-        surface = windowed_sinc(surface, attempt.pass_band, _SINC_ITERATIONS)
+        smooth = windowed_sinc(surface, attempt.pass_band, _SINC_ITERATIONS)
+        surface = smooth if attempt.is_coarse or not wish.thin else _evened(smooth, structure)
     surface = _within(surface, structure)
     faults: list[str] = []
     lost_mm3 = _lost_mm3(field, occupied)
@@ -113,6 +117,20 @@ def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
     elif extra:
         faults.append(BROKEN)
     return Made(surface, attempt.name, faults=tuple(faults), lost_mm3=lost_mm3, islands=islands)
+
+
+def _evened(surface: Surface, structure: Structure) -> Surface:
+    """Smooth as an organ where a tube is wide."""
+    share = wide_share(structure, surface.points)
+    if share is None:
+        return surface
+    wide = (share > 0)[surface.faces].any(axis=1)
+    used = np.zeros(len(share), bool)
+    used[surface.faces[wide]] = True
+    even = windowed_sinc(part(surface, wide), _WIDE_PASS_BAND, _WIDE_ITERATIONS)
+    points = surface.points.copy()
+    points[used] += share[used, None] * (even.points - points[used])
+    return surface.moved(points)
 
 
 def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, Occupancy]:
