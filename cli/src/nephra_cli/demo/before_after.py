@@ -26,9 +26,9 @@ from nephra_contract.nifti import read_labels, write_image, write_labels
 from nephra_contract.orientation import canonical
 from nephra_contract.volume import LabelMap
 
-_SEED = 52002
+_SEED = 90017
 _INK, _PAPER = "#1d2430", "#ffffff"
-_PX = (620, 620)
+_PX = (560, 700)
 _BRIDGE = Look((0.10, 0.65, 0.30), 1.0)
 _OBLIQUE = View("obliquely", (-0.94, 0.34, 0.0), (-0.05, -0.14, 0.99), (0.34, 0.93, 0.15))
 
@@ -76,15 +76,17 @@ def voxel_surface(labels: LabelMap, number: int) -> Surface:
 
 
 def draw_smoothing(bench: Bench, path: Path) -> None:
-    """A kidney with its tumour in slices of 5 mm: voxels, and their smooth surfaces."""
+    """Kidneys, their lesions and vessels in slices of 5 mm: voxels, and their smooth surfaces."""
     from nephra_phantom import Phantom, centred
 
     mask = Phantom(_SEED).labels(centred((440, 440, 60), (0.8, 0.8, 5.0)))
     write_labels(bench.data / "thick.nii.gz", mask)
-    wanted = _side_with_tumor(mask)
+    groups = ("kidney", "tumor", "cyst", "artery", "vein", "urinary")
+    wanted = [n for g in groups for n in names.group(g) if n in mask.present]
     before = [voxel_surface(mask, n) for n in wanted]
     after = bench.surfaces("thick.nii.gz", structures=[names.name_of(n) for n in wanted])
-    frame_mm = np.concatenate([s.vertices for s in before])
+    kidneys = [s for s in before if s.name.startswith("kidney")]
+    frame_mm = np.concatenate([s.vertices for s in kidneys])
     looks = {names.name_of(n): _solid(n) for n in wanted}
     panels = [
         (title, _rendered(surfaces, _OBLIQUE, looks, frame_mm))
@@ -205,18 +207,11 @@ def _solid(number: int) -> Look:
     return Look((red, green, blue), 1.0)
 
 
-def _side_with_tumor(mask: LabelMap) -> list[int]:
-    """The kidney that the tumour is nearest to, the tumour, and the vessels."""
-    tumor_mm = mask.to_world(np.argwhere(mask.voxels == names.TUMOR).mean(axis=0)[None])[0]
-    kidney = names.KIDNEY_RIGHT if tumor_mm[0] > 0 else names.KIDNEY_LEFT
-    return [kidney, names.TUMOR]
-
-
 def _write(path: Path, panels: Sequence[Panel], title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(panels), 5.8), dpi=90, facecolor=_PAPER)
+    figure = Figure(figsize=(6.2 * len(panels), 5.8), dpi=90, facecolor=_PAPER)
     FigureCanvasAgg(figure)
     for number, (name, show) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)

@@ -9,7 +9,15 @@ from nephra_postprocess.bench.reconnection import reconnection
 from nephra_serving.figures import Topic
 from nephra_serving.figures import main as measure
 
-_PACKAGES = ("nephra-postprocess", "numpy", "scipy", "networkx", "connected-components-3d", "edt")
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "networkx",
+    "connected-components-3d",
+    "edt",
+    "picsl-greedy",
+)
 
 TOPICS: Mapping[str, Topic] = {"reconnection": reconnection, "fat": fat, "sample": sample_}
 
