@@ -86,7 +86,7 @@ CASES: Mapping[str, Sequence[Callable[[Path, bool], None]]] = {
     "reconnection": (write_severed, write_tree),
     "fat": (write_abdomen,),
     "sample": (),
-    "smoothing": (write_phantoms, write_body),
+    "smoothing": (write_phantoms, write_body, write_tree),
     "joint": (write_body,),
 }
 

@@ -13,9 +13,9 @@ from nephra_contract.nifti import write_labels
 from nephra_contract.scene import Mesh
 from nephra_contract.volume import LabelMap
 from nephra_serving.figures import Cases
-from nephra_smoothing.bench.cost import body
+from nephra_smoothing.bench.cost import body, tree
 from nephra_smoothing.bench.inspection import sound
-from nephra_smoothing.bench.peer import chosen
+from nephra_smoothing.bench.peer import chosen, needed
 from nephra_smoothing.bench.truth import phantoms
 
 LIVER, AORTA = names.numbers()["liver"], names.AORTA
@@ -68,6 +68,17 @@ def test_cost_is_measured_beside_the_usual_way(tmp_path: Path) -> None:
     assert found["writing OBJ, MTL and GLB, read back"].value is not None
 
 
+def test_a_tree_is_measured_where_it_was_drawn(tmp_path: Path) -> None:
+    """Its cost and its soundness, each with a figure; nothing where there is no such file."""
+    cases = Cases(tmp_path, None, quick=True)
+    assert not list(tree(cases))
+    (tmp_path / "large").mkdir()
+    write_labels(tmp_path / "large" / "tree.nii.gz", ball())
+    found = {f.name: f for f in tree(cases)}
+    assert found["operation: mask to meshes"].value is not None
+    assert found["closed, manifold, outward"].value == 100
+
+
 def test_labels_that_stand_for_all_are_of_all_sizes() -> None:
     """Small, middling and large ones, each once."""
     voxels = np.repeat(np.arange(1, 31, dtype=np.uint8), np.arange(1, 31) * 4)
@@ -82,3 +93,11 @@ def test_an_open_mesh_is_not_sound() -> None:
     assert sound(Mesh(LIVER, whole.vertices, whole.faces))
     assert not sound(Mesh(LIVER, whole.vertices, whole.faces[1:]))
     assert not sound(Mesh(LIVER, whole.vertices, whole.faces[:, ::-1]))
+
+
+def test_what_only_the_benchmark_needs_is_named_where_it_is_absent() -> None:
+    """A sentence with the extra to install, not a stack trace."""
+    with pytest.raises(
+        SystemExit, match=r"needs no_such_module: install nephra-smoothing\[bench\]"
+    ):
+        needed("no_such_module.part")

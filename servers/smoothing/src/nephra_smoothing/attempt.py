@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nephra_smoothing.blocks import in_blocks, pays, pieces_of
 from nephra_smoothing.calibre import wide_share
 from nephra_smoothing.contacts import corners_filled
 from nephra_smoothing.field import (
-    Field,
-    Occupancy,
     anti_aliased,
     occupancy,
     padding,
     plain,
     refined,
 )
+from nephra_smoothing.landscape import Landscape, Whole
 from nephra_smoothing.shape import BROKEN, LOST, OPEN, Made, Structure, Wish
 from nephra_smoothing.soundness import part, piece_of_faces
-from nephra_smoothing.surface import Surface, flying_edges, windowed_sinc
+from nephra_smoothing.surface import Surface, windowed_sinc
 
 #: Cells are made larger by averaging voxels: up to a fifth of the radius, or to this, or, where
 #: what is large is round at large, to a sixteenth of the radius.
@@ -96,8 +96,9 @@ def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
 
 def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
     """Contoured and smooth, with what can be said of it before it is finished."""
-    field, occupied = _field(structure, wish, attempt)
-    surface = _levelled(field, structure.volume_mm3)
+    landscape = _landscape(structure, wish, attempt)
+    surface, lost_mm3 = _levelled(landscape, structure.volume_mm3), landscape.lost_mm3()
+    del landscape  # it is large, and done with
     if not len(surface.faces):
         return Made(surface, attempt.name, faults=(OPEN,))
     piece = piece_of_faces(surface)
@@ -111,7 +112,6 @@ def attempt_at(structure: Structure, wish: Wish, attempt: Attempt) -> Made:
         surface = smooth if attempt.is_coarse or not wish.thin else _evened(smooth, structure)
     surface = _within(surface, structure)
     faults: list[str] = []
-    lost_mm3 = _lost_mm3(field, occupied)
     if lost_mm3 > _PIECE_VOXELS * structure.voxel_mm3:
         faults.append(LOST)
     elif extra:
@@ -127,13 +127,13 @@ def _evened(surface: Surface, structure: Structure) -> Surface:
     wide = (share > 0)[surface.faces].any(axis=1)
     used = np.zeros(len(share), bool)
     used[surface.faces[wide]] = True
-    even = windowed_sinc(part(surface, wide), _WIDE_PASS_BAND, _WIDE_ITERATIONS)
+    even = windowed_sinc(part(surface, np.asarray(wide)), _WIDE_PASS_BAND, _WIDE_ITERATIONS)
     points = surface.points.copy()
     points[used] += share[used, None] * (even.points - points[used])
     return surface.moved(points)
 
 
-def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, Occupancy]:
+def _landscape(structure: Structure, wish: Wish, attempt: Attempt) -> Landscape:
     cells = structure.spacing_mm * attempt.reduce
     thick = int(np.argmax(cells))
     thinner = cells.copy()
@@ -143,26 +143,27 @@ def _field(structure: Structure, wish: Wish, attempt: Attempt) -> tuple[Field, O
         # Beyond a few cells the kernel costs much and the mesh says nothing any more.
         sigma_mm = np.minimum(np.full(3, wish.smoothing_mm), 6 * thinner)
     mask = corners_filled(structure.mask) if attempt.fill else structure.mask
+    if attempt.reduce == (1, 1, 1) and attempt.refine == 1 and pays(mask):
+        sigma = sigma_mm / structure.spacing_mm
+        return in_blocks(mask, structure.affine, sigma, padding(sigma_mm, cells))
     occupied = occupancy(mask, structure.affine, attempt.reduce, padding(sigma_mm, cells))
     if attempt.refine > 1:
         occupied = refined(occupied, thick, attempt.refine)
     if not sigma_mm.any():
-        return plain(occupied), occupied
-    return anti_aliased(occupied, sigma_mm), occupied
+        return Whole(plain(occupied), occupied)
+    return Whole(anti_aliased(occupied, sigma_mm), occupied)
 
 
-def _levelled(field: Field, volume_mm3: float) -> Surface:
+def _levelled(landscape: Landscape, volume_mm3: float) -> Surface:
     """Contour; where the volume is far off, at the level that encloses it, by bisection."""
-    surface = flying_edges(field)
+    surface = landscape.surface()
     if abs(surface.volume_mm3 / volume_mm3 - 1) <= _LEVEL_TOLERANCE:
         return surface
-    values = field.values
-    # Below the border's value the surface would be open; the highest value encloses nothing.
-    low, high = max(_border(values), float(values.min())), float(values.max())
+    low, high = landscape.low, landscape.high
     found: list[tuple[float, float]] = [(0.0, surface.volume_mm3 / volume_mm3 - 1)]
     for _ in range(16):
         level = _next_level(found, low, high)
-        surface = flying_edges(field, _between(values, level))
+        surface = landscape.surface(_between(landscape, level))
         excess = surface.volume_mm3 / volume_mm3 - 1
         if abs(excess) <= _LEVEL_TOLERANCE / 2:
             break
@@ -186,36 +187,13 @@ def _next_level(found: list[tuple[float, float]], low: float, high: float) -> fl
     return guess if low < guess < high else (low + high) / 2
 
 
-def _border(values: NDArray[np.float32]) -> float:
-    return max(float(np.take(values, (0, -1), axis=a).max()) for a in range(3))
-
-
-def _between(values: NDArray[np.float32], level: float) -> float:
+def _between(landscape: Landscape, level: float) -> float:
     """A level close by that no grid point has: vertices would fall together there."""
     for _ in range(20):
-        if not (np.abs(values - level) < 1e-5).any():
+        if not landscape.holds(level, 1e-5):
             break
         level += 3.1e-5
     return level
-
-
-def _lost_mm3(field: Field, occupied: Occupancy) -> float:
-    """The largest piece of voxels that have no inside of the surface even next to them."""
-    from cc3d import connected_components
-
-    near = field.values > 0
-    for axis in range(3):
-        along = np.moveaxis(near, axis, 0)
-        before = along[:-1].copy()
-        along[:-1] |= along[1:]
-        along[1:] |= before
-    lost = occupied.share > 0.05
-    lost &= ~near
-    if not lost.any():
-        return 0.0
-    cell_mm3 = abs(np.linalg.det(occupied.affine[:3, :3]))
-    piece = connected_components(lost, connectivity=26)
-    return float(np.bincount(piece[lost], occupied.share[lost]).max() * cell_mm3)
 
 
 def _within(surface: Surface, structure: Structure) -> Surface:
@@ -224,14 +202,18 @@ def _within(surface: Surface, structure: Structure) -> Surface:
     inverse = np.linalg.inv(affine[:3, :3])
     half = np.array(structure.mask.shape) / 2
     middle = affine[:3, 3] + affine[:3, :3] @ (half - 0.5)
-    reach = [np.abs((surface.points @ row) - middle @ row).max() for row in inverse]
-    if (np.array(reach) <= half).all():
+    beyond = np.zeros(len(surface.points), bool)
+    for row, most in zip(inverse, half, strict=True):
+        beyond |= np.abs((surface.points @ row) - middle @ row) > most
+    if not beyond.any():
         return surface
-    offset = (surface.points - middle) @ inverse.T
+    offset = (surface.points[beyond] - middle) @ inverse.T
     over = np.maximum(np.abs(offset) - half, 0)
     pressed = half + _BEYOND_VOXELS * over / (_BEYOND_VOXELS + over)
     offset = np.where(over > 0, np.copysign(pressed, offset), offset)
-    return surface.moved(offset @ affine[:3, :3].T + middle)
+    points = surface.points.copy()
+    points[beyond] = offset @ affine[:3, :3].T + middle
+    return surface.moved(points)
 
 
 def _no_crumbs(voxels: NDArray[np.float64], structure: Structure) -> tuple[NDArray[np.bool_], bool]:
@@ -244,17 +226,22 @@ def _no_crumbs(voxels: NDArray[np.float64], structure: Structure) -> tuple[NDArr
         (P,) which pieces stay, and whether they are more than the mask's; there, voxels that
         touch in a corner are one piece.
     """
-    from cc3d import connected_components
-
     keep = np.abs(voxels) >= _CRUMB_VOXELS
     if not keep.any():
         return ~keep, False
     solid = np.flatnonzero(keep & (voxels > 0))
     if len(solid) <= 1:
         return keep, False
-    _, pieces = connected_components(structure.mask, connectivity=26, return_N=True)
-    extra = max(len(solid) - int(pieces), 0)
+    extra = max(len(solid) - _pieces(structure.mask), 0)
     smallest = solid[np.argsort(voxels[solid])[:extra]]
     crumbs = smallest[voxels[smallest] < _PIECE_VOXELS]
     keep[crumbs] = False
     return keep, extra > len(crumbs)
+
+
+def _pieces(mask: NDArray[np.bool_]) -> int:
+    from cc3d import connected_components
+
+    if pays(mask):
+        return pieces_of(mask)
+    return int(connected_components(mask, connectivity=26, return_N=True)[1])

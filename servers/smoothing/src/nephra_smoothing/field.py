@@ -16,6 +16,8 @@ _LEVEL = 2 / 3
 _CLEAR = 2e-3
 #: Gaussian kernels end at this many standard deviations.
 _TRUNCATE = 2.4
+#: The value where no voxel is near.
+NOTHING = -0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ def occupancy(
         inner[tuple(slice(0, n) for n in part.shape)] += part
     inner /= float(np.prod(reduce))
     scale = np.asarray(reduce, dtype=np.float64)
-    return Occupancy(share, _rescaled(affine, scale, pad))
+    return Occupancy(share, rescaled(affine, scale, pad))
 
 
 def refined(occupied: Occupancy, axis: int, factor: int) -> Occupancy:
@@ -76,7 +78,7 @@ def refined(occupied: Occupancy, axis: int, factor: int) -> Occupancy:
     scale = np.ones(3)
     scale[axis] = 1 / factor
     share = between_slices(occupied.share, axis, factor)
-    return Occupancy(np.ascontiguousarray(share), _rescaled(occupied.affine, scale, 0))
+    return Occupancy(np.ascontiguousarray(share), rescaled(occupied.affine, scale, 0))
 
 
 def anti_aliased(occupied: Occupancy, sigma_mm: NDArray[np.float64]) -> Field:
@@ -102,13 +104,13 @@ def anti_aliased(occupied: Occupancy, sigma_mm: NDArray[np.float64]) -> Field:
     values /= blurred
     values *= -_LEVEL
     values += blurred
-    values[faint] = -0.1
-    return Field(_cleared(values), occupied.affine)
+    values[faint] = NOTHING
+    return Field(cleared(values), occupied.affine)
 
 
 def plain(occupied: Occupancy) -> Field:
     """The occupancy itself, less one half: no smoothing."""
-    return Field(_cleared(occupied.share - np.float32(0.5)), occupied.affine)
+    return Field(cleared(occupied.share - np.float32(0.5)), occupied.affine)
 
 
 def padding(sigma_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> int:
@@ -116,7 +118,12 @@ def padding(sigma_mm: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> i
     return int(np.ceil((sigma_mm / spacing_mm).max() * 2)) + 2
 
 
-def _rescaled(
+def kernel_radius(sigma: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(3,) cells on either side that a Gaussian of `sigma` cells looks at."""
+    return np.asarray(_TRUNCATE * sigma + 0.5).astype(np.int64)
+
+
+def rescaled(
     affine: NDArray[np.float64], scale: NDArray[np.float64], pad: int
 ) -> NDArray[np.float64]:
     """The affine of cells that are `scale` voxels long, `pad` of them before the first voxel."""
@@ -127,12 +134,12 @@ def _rescaled(
     return out
 
 
-def _cleared(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def cleared(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Away from 0 at grid points, and outside on the border."""
     for axis in range(3):
         for end in (0, -1):
             side = np.moveaxis(values, axis, 0)[end]
-            np.minimum(side, -0.1, out=side)
+            np.minimum(side, NOTHING, out=side)
     near = np.abs(values) < _CLEAR
     values[near] = np.where(values[near] < 0, -_CLEAR, _CLEAR)
     return np.ascontiguousarray(values, dtype=np.float32)

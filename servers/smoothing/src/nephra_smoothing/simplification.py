@@ -22,6 +22,7 @@ _SAMPLES = 400
 #: Pieces of fewer faces are left as they are: a collapsed octahedron is flat.
 _LEAST_FACES = 60
 _MOST_MENDINGS = 5
+_FACES_AT_A_TIME = 500_000
 #: Below this distance nothing is worth a try.
 _LEAST_ERROR_MM = 1e-4
 
@@ -55,8 +56,10 @@ def simplify(
                 break
         allowed_mm /= 1.6
     if len(best.faces) > most_faces:
-        edge_mm = 2 * np.sqrt(surface.area_mm2 / (0.433 * most_faces))
-        fewer = _collapsed(surface, small, edge_mm, faces=most_faces)
+        # From what is found already: the rest of the way is short.
+        small = small if best is surface else _small_pieces(best)
+        edge_mm = 2 * np.sqrt(best.area_mm2 / (0.433 * most_faces))
+        fewer = _collapsed(best, small, edge_mm, faces=most_faces)
         if fewer is not None:
             return fewer, deviation_mm(surface, fewer)
     return best, found_mm
@@ -134,6 +137,42 @@ def _collapsed_beside(surface: Surface, keep: NDArray[np.bool_], faces: int | No
 
 
 def _run(surface: Surface, faces: int | None) -> Surface:
+    if faces is None and len(surface.faces) > _FACES_AT_A_TIME:
+        return _run_in_parts(surface)
+    return _run_at_once(surface, faces)
+
+
+def _run_in_parts(surface: Surface) -> Surface:
+    """Some faces at a time, as the library takes 300 bytes for each; as it is where they meet."""
+    centre = surface.points[:, np.ptp(surface.points, axis=0).argmax()][surface.faces].sum(axis=1)
+    count = -(-len(surface.faces) // _FACES_AT_A_TIME)
+    ends = np.quantile(centre, np.arange(1, count) / count)
+    which = np.searchsorted(ends, centre)
+    seen = np.zeros(len(surface.points), np.int8)
+    points: list[NDArray[np.float64]] = []
+    faces: list[NDArray[np.int64]] = []
+    before = 0
+    for number in range(count):
+        mine = np.asarray(which == number)
+        used = np.zeros(len(seen), bool)
+        used[surface.faces[mine]] = True
+        seen += used
+        found = _run_at_once(part(surface, mine), None)
+        points.append(found.points)
+        faces.append(found.faces + before)
+        before += len(found.points)
+    every = np.concatenate(points)
+    # The border's vertices are in two parts or more, to the last bit.
+    double = np.flatnonzero(np.isin(every[:, 0], surface.points[seen > 1, 0]))
+    _, first, same = np.unique(every[double], axis=0, return_index=True, return_inverse=True)
+    target = np.arange(len(every))
+    target[double] = double[first][same.reshape(-1)]
+    kept = target == np.arange(len(every))
+    number_of = np.cumsum(kept) - 1
+    return Surface(every[kept], number_of[target][np.concatenate(faces)])
+
+
+def _run_at_once(surface: Surface, faces: int | None) -> Surface:
     import fast_simplification
 
     if not len(surface.faces):

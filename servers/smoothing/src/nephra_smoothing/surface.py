@@ -14,6 +14,7 @@ from nephra_smoothing.topology import faults, pieces
 
 #: A surface is of its volume within this share.
 _VOLUME_SHARE = 1e-4
+_FACES_AT_A_TIME = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,29 +30,32 @@ class Surface:
     faces: NDArray[np.int64]
 
     @cached_property
-    def corners(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Three (3, M) arrays: x, y, z of the corners of each face, about the mesh's centre."""
-        # About the centre, so that a large offset from the origin costs no digits.
-        centred = np.ascontiguousarray((self.points - self.points.mean(axis=0)).T)
-        a, b, c = (np.take(centred, self.faces[:, k], axis=1) for k in range(3))
-        return a, b, c
-
-    @cached_property
     def across(self) -> NDArray[np.float64]:
         """(M, 3): per face its normal, as long as twice its area, mm²."""
-        a, b, c = self.corners
-        u, v = b - a, c - a
-        # Row by row: several times as fast as numpy's cross product.
-        rows = np.empty_like(u)
-        for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-            np.multiply(u[j], v[k], out=rows[i])
-            rows[i] -= u[k] * v[j]
-        return rows.T
+        return self._measured[0].T
 
-    @cached_property
+    @property
     def face_volumes_mm3(self) -> NDArray[np.float64]:
         """(M,): the signed volumes of the faces with the centre; they sum to the enclosed one."""
-        return np.asarray(np.einsum("ij,ij->j", self.corners[0], self.across.T) / 6)
+        return self._measured[1]
+
+    @cached_property
+    def _measured(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(3, M) normals as in `across`, (M,) volumes; some faces at a time, to stay small."""
+        # About the centre, so that a large offset from the origin costs no digits.
+        centred = np.ascontiguousarray((self.points - self.points.mean(axis=0)).T)
+        across, volumes = np.empty((3, len(self.faces))), np.empty(len(self.faces))
+        for first in range(0, len(self.faces), _FACES_AT_A_TIME):
+            some = slice(first, first + _FACES_AT_A_TIME)
+            a, b, c = (np.take(centred, self.faces[some, k], axis=1) for k in range(3))
+            u, v = b - a, c - a
+            # Row by row: several times as fast as numpy's cross product.
+            rows = across[:, some]
+            for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+                np.multiply(u[j], v[k], out=rows[i])
+                rows[i] -= u[k] * v[j]
+            volumes[some] = np.einsum("ij,ij->j", a, rows) / 6
+        return across, volumes
 
     @cached_property
     def twice_areas_mm2(self) -> NDArray[np.float64]:
@@ -117,31 +121,48 @@ def flying_edges(field: Field, level: float = 0.0) -> Surface:
 
     The field is at or below the level on the whole border of its grid, so the surface is closed.
     """
+    return in_mm(*contour(field.values, level), field.affine)
+
+
+def contour(
+    values: NDArray[np.float32], level: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices (N, 3) in grid indices, and faces (M, 3) for a grid whose axes are left-handed.
+
+    Args:
+        values: (I, J, K) in C order.
+    """
     from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D
 
     image = vtkImageData()
     # VTK's first index runs fastest, numpy's last: the axes change places, no copy is made.
-    image.SetDimensions(*field.values.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(field.values.ravel()))
-    contour = vtkFlyingEdges3D()
-    contour.SetInputData(image)
-    contour.ComputeNormalsOff()
-    contour.ComputeGradientsOff()
-    contour.ComputeScalarsOff()
-    contour.SetValue(0, level)
-    contour.Update()
-    found = contour.GetOutput()
+    image.SetDimensions(*values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(values.ravel()))
+    edges = vtkFlyingEdges3D()
+    edges.SetInputData(image)
+    edges.ComputeNormalsOff()
+    edges.ComputeGradientsOff()
+    edges.ComputeScalarsOff()
+    edges.SetValue(0, level)
+    edges.Update()
+    found = edges.GetOutput()
     if not found.GetNumberOfPolys():
-        return Surface(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    indices = vtk_to_numpy(found.GetPoints().GetData())[:, ::-1].astype(np.float64)
+        return np.zeros((0, 3)), np.zeros((0, 3), np.int64)
+    points = vtk_to_numpy(found.GetPoints().GetData())[:, ::-1].astype(np.float64)
     faces = vtk_to_numpy(found.GetPolys().GetConnectivityArray()).reshape(-1, 3).astype(np.int64)
+    return points, faces
+
+
+def in_mm(
+    index: NDArray[np.float64], faces: NDArray[np.int64], affine: NDArray[np.float64]
+) -> Surface:
+    """A contour (see there) in RAS+ mm, its faces outward."""
     # Its faces look outward; that its axes changed places turned them round, a mirror does again.
-    if np.linalg.det(field.affine[:3, :3]) > 0:
+    if np.linalg.det(affine[:3, :3]) > 0:
         faces = np.ascontiguousarray(faces[:, ::-1])
-    points = indices @ field.affine[:3, :3].T + field.affine[:3, 3]
-    return Surface(points, faces)
+    return Surface(index @ affine[:3, :3].T + affine[:3, 3], faces)
 
 
 def windowed_sinc(surface: Surface, pass_band: float, iterations: int) -> Surface:

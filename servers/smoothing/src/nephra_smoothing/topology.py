@@ -35,10 +35,15 @@ def faults(faces: Ints, count: int) -> Ints:
     valence = np.bincount(faces.ravel(), minlength=count)
     if opposite is not None:
         return np.concatenate([np.flatnonzero(valence == 0), _pinched(faces, valence, opposite)])
-    forward, back = _edges(faces, count), _edges(faces[:, ::-1], count)
-    codes, times = np.unique(forward, return_counts=True)
-    wrong = np.concatenate([codes[times > 1], np.setxor1d(forward, back)])
+    forward, back = np.sort(_edges(faces, count)), np.sort(_edges(faces[:, ::-1], count))
+    again = forward[1:] == forward[:-1]
+    alone = np.setxor1d(_once(forward), _once(back), assume_unique=True)
+    wrong = np.concatenate([forward[1:][again], alone])
     return np.unique(np.concatenate([wrong // count, wrong % count, np.flatnonzero(valence == 0)]))
+
+
+def _once(ascending: Ints) -> Ints:
+    return np.asarray(ascending[np.append(True, ascending[1:] != ascending[:-1])])
 
 
 def _opposite(faces: Ints, count: int) -> Ints | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from nephra_serving.figures import Cases, Figure
 from nephra_serving.figures import main as measure
-from nephra_smoothing.bench.cost import body, kits, segmentations
+from nephra_smoothing.bench.cost import body, kits, segmentations, tree
 from nephra_smoothing.bench.joint import joint
 from nephra_smoothing.bench.truth import phantoms
 
@@ -16,6 +16,7 @@ _PACKAGES = ("nephra-smoothing", "numpy", "scipy", "vtk", "scikit-image", "trime
 def smoothing(cases: Cases) -> Iterator[Figure]:
     """What `smoothing/base` costs, whether its surfaces are sound, and how true they are."""
     yield from body(cases)
+    yield from tree(cases)
     yield from kits(cases)
     yield from segmentations(cases)
     yield from phantoms(cases)

@@ -24,6 +24,7 @@ _WHOLE_PEER = "NEPHRA_BENCH_WHOLE_PEER"
 _PEER_LABELS = 9
 _BODY_CPU_S, _BODY_MIB, _BODY_FACTOR = 15.0, 572.0, 20.0  # 0.6 GB
 _KITS_CPU_S = 2.5
+_TREE_CPU_S, _TREE_MIB = 8.0, 400.0
 #: The body's voxels are meshed once more as if they were of this size: ratios of 1 and of 3.75.
 _OTHER_SPACINGS = ((0.8, 0.8, 0.8), (0.8, 0.8, 3.0))
 _FINE_MM = 0.8
@@ -51,6 +52,19 @@ def body(cases: Cases) -> Iterator[Figure]:
         made, cost = measured(smooth, other)
         yield from _costs(_topic(other), cost, (_BODY_CPU_S, _BODY_MIB))
         yield from inspect(_topic(other), [(other, made)])
+
+
+def tree(cases: Cases) -> Iterator[Figure]:
+    """One label that is a whole arterial tree: it fills little of its box."""
+    path = cases.drawn / "large" / "tree.nii.gz"
+    if not path.is_file():
+        return
+    load_engines()
+    topic = "smoothing, whole arterial tree"
+    labels = read_labels(path)
+    made, cost = measured(smooth, labels)
+    yield from _costs(topic, cost, None if cases.quick else (_TREE_CPU_S, _TREE_MIB))
+    yield from inspect(topic, [(labels, made)])
 
 
 def kits(cases: Cases) -> Iterator[Figure]:

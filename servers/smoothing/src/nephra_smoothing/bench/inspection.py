@@ -10,6 +10,7 @@ from nephra_contract.progress import Progress
 from nephra_contract.scene import Mesh, Scene
 from nephra_contract.volume import LabelMap
 from nephra_serving.figures import Figure
+from nephra_smoothing.bench.peer import needed
 from nephra_smoothing.operations.base import Base, base
 from nephra_smoothing.soundness import is_sound
 from nephra_smoothing.surface import Surface
@@ -56,8 +57,7 @@ def is_tube(number: int) -> bool:
 
 def sound(mesh: Mesh) -> bool:
     """Closed, 2-manifold, consistently wound and outward, judged by trimesh and by ourselves."""
-    import trimesh
-
+    trimesh = needed("trimesh")
     seen = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
     return bool(
         seen.is_watertight

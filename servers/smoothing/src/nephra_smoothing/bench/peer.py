@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import numpy as np
 
 from nephra_contract.volume import LabelMap
@@ -13,14 +16,28 @@ def march(labels: LabelMap, number: int) -> int:
     Returns:
         The number of triangles.
     """
-    import trimesh
-    from skimage.measure import marching_cubes
-
+    trimesh = needed("trimesh")
+    marching_cubes = needed("skimage.measure").marching_cubes
     mask = np.pad(labels.voxels == number, 1)
     vertices, faces, _, _ = marching_cubes(mask, 0.5, spacing=labels.spacing_mm)
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     trimesh.smoothing.filter_taubin(mesh)
     return len(mesh.faces)
+
+
+def needed(name: str) -> Any:
+    """A module that only the benchmark needs.
+
+    Raises:
+        SystemExit: it is not there; says how to get it.
+    """
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        package = name.partition(".")[0]
+        raise SystemExit(
+            f"The benchmark of surfaces needs {package}: install nephra-smoothing[bench]."
+        ) from error
 
 
 def chosen(labels: LabelMap, count: int) -> list[int]:
