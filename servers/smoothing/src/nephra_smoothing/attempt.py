@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nephra_smoothing.blocks import in_blocks, pays, pieces_of
+from nephra_smoothing.blocks import in_blocks, pieces_of
 from nephra_smoothing.calibre import wide_share
 from nephra_smoothing.contacts import corners_filled
 from nephra_smoothing.field import (
@@ -143,7 +143,7 @@ def _landscape(structure: Structure, wish: Wish, attempt: Attempt) -> Landscape:
         # Beyond a few cells the kernel costs much and the mesh says nothing any more.
         sigma_mm = np.minimum(np.full(3, wish.smoothing_mm), 6 * thinner)
     mask = corners_filled(structure.mask) if attempt.fill else structure.mask
-    if attempt.reduce == (1, 1, 1) and attempt.refine == 1 and pays(mask):
+    if attempt.reduce == (1, 1, 1) and attempt.refine == 1 and structure.is_sparse:
         sigma = sigma_mm / structure.spacing_mm
         return in_blocks(mask, structure.affine, sigma, padding(sigma_mm, cells))
     occupied = occupancy(mask, structure.affine, attempt.reduce, padding(sigma_mm, cells))
@@ -232,16 +232,16 @@ def _no_crumbs(voxels: NDArray[np.float64], structure: Structure) -> tuple[NDArr
     solid = np.flatnonzero(keep & (voxels > 0))
     if len(solid) <= 1:
         return keep, False
-    extra = max(len(solid) - _pieces(structure.mask), 0)
+    extra = max(len(solid) - _pieces(structure), 0)
     smallest = solid[np.argsort(voxels[solid])[:extra]]
     crumbs = smallest[voxels[smallest] < _PIECE_VOXELS]
     keep[crumbs] = False
     return keep, extra > len(crumbs)
 
 
-def _pieces(mask: NDArray[np.bool_]) -> int:
+def _pieces(structure: Structure) -> int:
     from cc3d import connected_components
 
-    if pays(mask):
-        return pieces_of(mask)
-    return int(connected_components(mask, connectivity=26, return_N=True)[1])
+    if structure.is_sparse:
+        return pieces_of(structure.mask)
+    return int(connected_components(structure.mask, connectivity=26, return_N=True)[1])

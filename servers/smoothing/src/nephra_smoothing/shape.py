@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract.volume import LabelMap
+from nephra_smoothing.blocks import pays
 from nephra_smoothing.surface import Surface
 
 #: What a surface may lack.
@@ -61,6 +62,11 @@ class Structure:
     def volume_mm3(self) -> float:
         """Voxels times the volume of one."""
         return float(np.count_nonzero(self.mask) * self.voxel_mm3)
+
+    @cached_property
+    def is_sparse(self) -> bool:
+        """Whether it fills so little of its box that it is worked on in blocks."""
+        return pays(self.mask)
 
     def crop(self, mask: NDArray[np.bool_], box: tuple[slice, slice, slice]) -> Structure:
         """What is left of it in a mask of its grid, within a box."""
