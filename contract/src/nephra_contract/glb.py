@@ -20,7 +20,7 @@ from nephra_contract.axes import turned
 from nephra_contract.draco import QUANTISATION_MM, compressed
 from nephra_contract.obj import group_of, rgba_of
 from nephra_contract.results import nephra_version
-from nephra_contract.scene import Mesh, Scene, normals
+from nephra_contract.scene import Level, Mesh, Scene, normals
 
 METRES = 1e-3
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -62,13 +62,12 @@ class _Document:
         about: dict[str, Any] = {"label": mesh.label}
         for group in group_of(mesh.label):
             about["group"] = group
-        root = self._node(name, mesh.vertices, mesh.faces, material, about)
+        root = self._node(name, mesh, material, about)
         self._roots.append(root)
         coarser = [
             self._node(
                 f"{name}_lod{number}",
-                level.vertices,
-                level.faces,
+                level,
                 material,
                 about | {"level": number, "error_mm": round(level.error_mm, 4)},
             )
@@ -120,15 +119,15 @@ class _Document:
     def _node(
         self,
         name: str,
-        vertices: NDArray[np.float64],
-        faces: NDArray[np.int64],
+        shape: Mesh | Level,
         material: int,
         about: dict[str, Any],
     ) -> int:
-        points = (turned(vertices, "glTF") * METRES).astype("<f4")
-        directions = turned(normals(vertices, faces), "glTF").astype("<f4")
+        points = (turned(shape.vertices, "glTF") * METRES).astype("<f4")
+        outward = normals(shape.vertices, shape.faces, shape.contact)
+        directions = turned(outward, "glTF").astype("<f4")
         add = self._compressed if self._draco else self._plain
-        primitive = {**add(points, directions, faces), "material": material}
+        primitive = {**add(points, directions, shape.faces), "material": material}
         mesh = self._append("meshes", {"name": name, "primitives": [primitive]})
         return self._append("nodes", {"name": name, "mesh": mesh, "extras": about})
 

@@ -17,6 +17,8 @@ WorldSpace = Literal["LPS", "RAS"]
 Compression = Literal["none", "draco"]
 #: Faces that are looked at side by side: as the cache holds; where a sum over vertices follows.
 _BLOCK, _LARGE_BLOCK = 1 << 16, 1 << 20
+#: What a hidden face counts for beside one that is seen.
+_HIDDEN = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +29,13 @@ class Level:
         vertices: (N, 3) float64, RAS+ mm.
         faces: (M, 3) int, counter-clockwise seen from outside.
         error_mm: how far it is from the surface itself, as measured.
+        contact: (M,) faces that a neighbour has, too; None for none.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
     error_mm: float
+    contact: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,7 @@ class Mesh:
         faces: (M, 3) int, counter-clockwise seen from outside.
         levels: coarser forms for the GLB, ever coarser.
         voxels: where its voxels are; the files are held to it.
+        contact: (M,) faces that a neighbour has, too; None for none.
     """
 
     label: int
@@ -66,6 +71,7 @@ class Mesh:
     faces: NDArray[np.int64]
     levels: tuple[Level, ...] = ()
     voxels: Extent | None = None
+    contact: NDArray[np.bool_] | None = None
 
     @cached_property
     def volume_mm3(self) -> float:
@@ -84,7 +90,7 @@ class Mesh:
     @property
     def normals(self) -> NDArray[np.float64]:
         """(N, 3) unit vectors out of the structure, one per vertex, weighted by area."""
-        return normals(self.vertices, self.faces)
+        return normals(self.vertices, self.faces, self.contact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +110,22 @@ class Scene:
     compression: Compression = "none"
 
 
-def normals(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(N, 3) unit vectors, one per vertex, weighted by the area of its faces."""
+def normals(
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    contact: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """(N, 3) unit vectors, one per vertex, weighted by the area of its faces.
+
+    Where a structure meets its neighbour it has a sharp edge, and one normal for both sides of it
+    would shade streaks on what is seen. So faces of contact, which lie hidden, count for
+    nothing at vertices that have other faces.
+    """
     total = np.zeros_like(vertices)
-    for corners, _, across in _blocks(vertices, faces, _LARGE_BLOCK):
+    for number, (corners, _, across) in enumerate(_blocks(vertices, faces, _LARGE_BLOCK)):
+        if contact is not None:
+            start = number * _LARGE_BLOCK
+            across[:, contact[start : start + _LARGE_BLOCK]] *= _HIDDEN
         for corner in corners:
             for axis in range(3):
                 total[:, axis] += np.bincount(corner, across[axis], len(vertices))

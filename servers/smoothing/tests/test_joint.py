@@ -98,6 +98,25 @@ def test_neighbours_share_walls_to_the_last_bit(error_mm: float) -> None:
     assert hull.volume == pytest.approx(total_mm3, rel=1e-9)
 
 
+def test_light_falls_on_a_kidney_as_if_its_tumour_hid_the_wall_between() -> None:
+    """Where both meet, the kidney's normals are those of the ball that is seen."""
+    meshes = made(kidney(), lod=1)
+    shared = walls_of(meshes)
+    mesh = meshes[KIDNEY]
+    assert mesh.contact is not None
+    assert mesh.contact.sum() == sum(len(f) for pair, f in shared.items() if KIDNEY in pair)
+    assert all(level.contact is not None for level in mesh.levels)
+    rim = np.intersect1d(mesh.faces[mesh.contact], mesh.faces[~mesh.contact])
+    outward = mesh.vertices[rim] - (19.3, 22.1, 22.4)
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+
+    def off_deg(normals: NDArray[np.float64]) -> float:
+        return float(np.degrees(np.arccos(np.median((normals * outward).sum(axis=1)))))
+
+    assert off_deg(mesh.normals) < 12
+    assert off_deg(Mesh(KIDNEY, mesh.vertices, mesh.faces).normals) > 40
+
+
 def test_no_point_is_in_two_structures_or_between_them() -> None:
     """Random points near the contact: the winding numbers of all structures add up to 0 or 1."""
     meshes = made(kidney())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -68,6 +68,7 @@ class Shared:
         voxels_mm3: the volume of the voxels that it stands for.
         decimation_error_mm: measured.
         faults: what it lacks; empty as a rule.
+        contact: (M,) faces that a neighbour has, too.
         levels: coarser forms, ever coarser; neighbours share their walls in these, too.
     """
 
@@ -75,6 +76,7 @@ class Shared:
     voxels_mm3: float
     decimation_error_mm: float
     faults: tuple[str, ...]
+    contact: NDArray[np.bool_]
     levels: tuple[Level, ...] = ()
 
 
@@ -228,5 +230,8 @@ def _shared(coarse: Sequence[Partition], label: int, voxels_mm3: float) -> Share
     faults = [] if is_sound(surface) else ["not a closed 2-manifold"]
     if abs(surface.volume_mm3 / voxels_mm3 - 1) > _VOLUME_TOLERANCE:
         faults.append("off the volume of its voxels")
+    contacts = [partition.contact(label) for partition in coarse]
     levels = distinct(surface, [partition.surface(label) for partition in coarse[1:]])
-    return Shared(surface, voxels_mm3, coarse[0].error_of(label), tuple(faults), levels)
+    levels = tuple(replace(f, contact=c) for f, c in zip(levels, contacts[1:], strict=False))
+    error_mm = coarse[0].error_of(label)
+    return Shared(surface, voxels_mm3, error_mm, tuple(faults), contacts[0], levels)

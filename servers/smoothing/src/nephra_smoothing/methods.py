@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nephra_contract import labels as names
 from nephra_contract.progress import Progress
@@ -58,6 +59,7 @@ class Solid:
         decimation_error_mm: measured.
         faults: what it lacks; empty as a rule.
         levels: coarser forms, ever coarser.
+        contact: (M,) faces that a neighbour has, too; None for none.
     """
 
     surface: Surface
@@ -66,6 +68,7 @@ class Solid:
     decimation_error_mm: float
     faults: tuple[str, ...]
     levels: tuple[Level, ...] = field(default=())
+    contact: NDArray[np.bool_] | None = None
 
 
 #: By label, ascending; None where all islands are too small.
@@ -106,11 +109,16 @@ def together(labels: LabelMap, boxes: Mapping[int, Box], wish: Wish, progress: P
         if made is None:
             yield number, None
             continue
-        error_mm = made.decimation_error_mm
-        yield (
-            number,
-            Solid(made.surface, made.voxels_mm3, "joint", error_mm, made.faults, made.levels),
+        solid = Solid(
+            made.surface,
+            made.voxels_mm3,
+            "joint",
+            made.decimation_error_mm,
+            made.faults,
+            made.levels,
+            made.contact,
         )
+        yield number, solid
 
 
 METHODS: Mapping[str, Callable[[LabelMap, Mapping[int, Box], Wish, Progress], Solids]] = {

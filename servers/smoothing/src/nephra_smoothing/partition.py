@@ -48,6 +48,12 @@ class Partition:
         used, number = compact(np.concatenate(faces) if faces else self.faces[:0])
         return Surface(self.points[used], number)
 
+    def contact(self, label: int) -> NDArray[np.bool_]:
+        """(M,) which faces of a label's surface are a neighbour's, too."""
+        walls = np.concatenate(self.sides.walls_of(label))
+        between = (self.sides.labels[self.sides.pairs[walls]] != 0).all(axis=1)
+        return np.repeat(between, np.diff(self.sides.starts)[walls])
+
     def error_of(self, label: int) -> float:
         """The largest error of the walls of a label, mm."""
         walls = np.concatenate(self.sides.walls_of(label))

@@ -119,7 +119,9 @@ def base(labels: LabelMap, parameters: Base, progress: Progress) -> Outcome:
             continue
         extent = _extent(turned, boxes[number], bulge_mm)
         surface = made.surface
-        meshes.append(Mesh(number, surface.points, surface.faces, made.levels, extent))
+        meshes.append(
+            Mesh(number, surface.points, surface.faces, made.levels, extent, made.contact)
+        )
         report[name] = _report(made)
         warnings += [f"The surface of {name} is {fault}." for fault in made.faults]
     if not meshes:
