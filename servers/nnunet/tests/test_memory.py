@@ -72,7 +72,7 @@ def test_the_estimate_holds_against_a_measured_run(
     measured = int(done.stdout.splitlines()[-1])
     scan = Scan(shape, np.eye(4), 2)
     estimate = request_bytes([(load_bundle(folder), [scan])], [scan])
-    # What the allocator still had from before is not measured again: some MiB, as the libraries like.
+    # What the allocator still had from before is not measured again: some MiB.
     kept = 16 << 20
     assert measured <= estimate <= 1.5 * measured + kept, (measured, estimate)
 
