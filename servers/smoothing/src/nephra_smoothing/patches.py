@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nephra_smoothing.partition import Partition, compact
 from nephra_smoothing.relaxation import Points, volumes_mm3
-from nephra_smoothing.simplification import _ONE_AT_A_TIME, deviation_mm
+from nephra_smoothing.simplification import ONE_AT_A_TIME, deviation_mm
 from nephra_smoothing.soundness import faulty_points, is_sound, piece_of_faces
 from nephra_smoothing.surface import Surface
 from nephra_smoothing.walls import Ints
@@ -164,7 +164,7 @@ def _collapsed(patch: _Patch) -> _Patch | None:
     target = max(patch.target * len(moving) // len(old.faces), least)
     if target >= len(moving):
         return replace(patch, new=old, error_mm=0.0)
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         points, faces = fast_simplification.simplify(
             old.points[used], moving.astype(np.int32), target_count=target, agg=_AGGRESSION,
             preserve_border=True,

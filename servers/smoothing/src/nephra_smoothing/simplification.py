@@ -11,7 +11,7 @@ from nephra_smoothing.soundness import faulty_points, is_sound, part, piece_of_f
 from nephra_smoothing.surface import Surface, polydata
 
 #: The library keeps its mesh in globals of the process.
-_ONE_AT_A_TIME = threading.Lock()
+ONE_AT_A_TIME = threading.Lock()
 #: How fast the library's tolerance grows on its way to a number of faces; below 5 it stalls.
 _AGGRESSION = 7.0
 #: Without such a number it collapses all that costs less than this: a sum of squared distances.
@@ -177,7 +177,7 @@ def _run_at_once(surface: Surface, faces: int | None) -> Surface:
 
     if not len(surface.faces):
         return surface
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         points, triangles = fast_simplification.simplify(
             surface.points, surface.faces.astype(np.int32), target_count=faces or 1,
             agg=_AGGRESSION, lossless=faces is None, preserve_border=True,
