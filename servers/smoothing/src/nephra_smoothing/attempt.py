@@ -20,6 +20,7 @@ from nephra_smoothing.field import (
 )
 from nephra_smoothing.landscape import Landscape, Whole
 from nephra_smoothing.shape import BROKEN, LOST, OPEN, Made, Structure, Wish
+from nephra_smoothing.slices import THICK_SLICES
 from nephra_smoothing.soundness import part, piece_of_faces
 from nephra_smoothing.surface import Surface, windowed_sinc
 
@@ -27,8 +28,6 @@ from nephra_smoothing.surface import Surface, windowed_sinc
 #: what is large is round at large, to a sixteenth of the radius.
 _COARSE_MM, _COARSEST_MM = 1.8, 2.6
 _CELLS_PER_RADIUS, _MOST_CELLS_PER_RADIUS = 5, 16
-#: Slices thicker than this many times the pixels are interpolated.
-_THICK_SLICES = 2.0
 #: Standard deviation of the blur, in cells, where the request leaves it open.
 _SIGMA_ORGAN, _SIGMA_TUBE = 0.9, 0.8
 _SINC_ITERATIONS = 10
@@ -78,7 +77,7 @@ def attempts(structure: Structure, wish: Wish) -> Iterator[Attempt]:
         i, j, k = (int(np.clip(cell_mm / s + 0.25, 1, 4)) for s in spacing)
         cells = spacing * (i, j, k)
         refine = int(np.clip(round(cells.max() / cells.min()), 1, 6))
-        if spacing.max() <= _THICK_SLICES * np.median(spacing):
+        if spacing.max() <= THICK_SLICES * np.median(spacing):
             refine = 1
         yield Attempt("coarse", (i, j, k), refine, _SIGMA_ORGAN, 0.05)
         yield Attempt("coarse, corners filled", (i, j, k), refine, _SIGMA_ORGAN, 0.05, fill=True)

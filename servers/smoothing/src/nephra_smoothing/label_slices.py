@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nephra_contract.volume import LabelMap
+from nephra_smoothing.slices import THICK_SLICES
 
 Plane = NDArray[np.float32]
 Box = tuple[slice, slice]
 
-#: Slices thicker than this many times the pixels are interpolated.
-_THICK_SLICES = 2.0
 _MOST_PER_SLICE = 8
 #: A spot of a tube within a slice that is less deep than this keeps its pixels to the middle
 #: between two slices: the next slice may have it elsewhere.
@@ -39,7 +38,7 @@ def with_thinner_slices(labels: LabelMap, tubes: Collection[int]) -> LabelMap:
     pixels = np.delete(spacing, axis)
     pixels /= pixels.min()
     ratio = spacing[axis] / np.median(spacing)
-    if ratio <= _THICK_SLICES:
+    if ratio <= THICK_SLICES:
         return labels
     count = min(round(float(ratio)), _MOST_PER_SLICE)
     stack = np.moveaxis(labels.voxels, axis, 0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+#: Slices thicker than this many times the pixels are interpolated.
+THICK_SLICES = 2.0
+
 #: In slices; what is seen in a slice reaches further than this beyond its middle.
 _LEAST_REACH = 0.1
 
