@@ -14,69 +14,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import trimesh
 
+from e2e.service import Service, started
 from nephra_contract import labels as names
 from nephra_contract.nifti import write_image, write_labels
 from nephra_contract.results import new_ticket
 from nephra_contract.volume import LabelMap
 from nephra_phantom import PHASES, Grid, Phantom, centred
 
-NEPHRA = [sys.executable, "-m", "nephra_cli"]
 #: Coarse, so that the whole suite is a matter of minutes; never a seed of the training.
 SEED = 90_001
 GRID = centred((112, 96, 96), (3.1, 3.1, 3.1))
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running gateway.
-
-    Args:
-        url: its address.
-        token: its bearer token.
-        data: its data root.
-        pid: of `nephra up`; 0 for an installation elsewhere.
-        log: of all services, if it is known.
-    """
-
-    url: str
-    token: str
-    data: Path
-    pid: int = 0
-    log: Path | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What a caller sends along."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
-
-    def post(
-        self, operation: str, request: Any = None, content: bytes | None = None
-    ) -> httpx.Response:
-        """POST a request and wait for its answer."""
-        body = json.dumps(request).encode() if content is None else content
-        headers = {**self.headers, "Content-Type": "application/json"}
-        return httpx.post(f"{self.url}/{operation}", content=body, headers=headers, timeout=600)
-
-    def get(self, path: str) -> httpx.Response:
-        """GET a page of information."""
-        return httpx.get(f"{self.url}/{path}", headers=self.headers, timeout=30)
-
-    def run(self, operation: str, **request: Any) -> dict[str, Any]:
-        """The answer of an operation that must succeed."""
-        answer = self.post(operation, request)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
 
 
 @pytest.fixture(scope="session")
@@ -107,25 +61,6 @@ def service(tmp_path_factory: pytest.TempPathFactory, phantom: Phantom) -> Itera
     _furnish(data, phantom)
     with started(data, home / "state") as running:
         yield running
-
-
-@contextmanager
-def started(data: Path, state: Path) -> Iterator[Service]:
-    """`nephra up` until the block ends; then nothing of it is left."""
-    command = [*NEPHRA, "up", "--data", str(data), "--state", str(state), "--port", "0", "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, "nephra up ended before it was ready"
-        said = json.loads(line)
-        token = Path(said["token_file"]).read_text().strip()
-        yield Service(said["url"], token, data, process.pid, Path(said["log"]))
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""nephra installed by Helm in a namespace of its own, and what is asked of it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster.kube import Cluster, answers, settings, until
+
+CHART = Path(__file__).resolve().parents[2] / "charts" / "nephra"
+VALUES = Path(__file__).with_name("values.yaml")
+UID = 10001
+#: The issue's promise for an installation whose images are there.
+READY_WITHIN_S = 180
+CLAIM = "nephra-data"
+
+
+@dataclass(frozen=True)
+class Release:
+    """One installation.
+
+    Args:
+        cluster: where.
+        name: of the release.
+        namespace: its own, under the restricted profile.
+        data: its data root as this machine sees it.
+        values: beyond tests/cluster/values.yaml.
+    """
+
+    cluster: Cluster
+    name: str
+    namespace: str
+    data: Path
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def token(self) -> str:
+        """The token that the chart made."""
+        secret = self.cluster.get("secret", f"{self.name}-tokens", self.namespace)
+        return base64.b64decode(secret["data"]["token"]).decode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a caller sends along."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def helm(self, verb: str, *arguments: str, **values: Any) -> str:
+        """`helm install` or `upgrade` of the chart with all values."""
+        merged = {**self.values, **{k.replace("__", "."): v for k, v in values.items()}}
+        return self.cluster.helm(
+            verb, self.name, str(CHART), "-n", self.namespace, "-f", str(VALUES),
+            *settings(merged), *arguments,
+        )  # fmt: skip
+
+    def install(self, *arguments: str, **values: Any) -> None:
+        """Install, and wait until all is ready."""
+        self.helm("install", "--wait", f"--timeout={READY_WITHIN_S}s", *arguments, **values)
+
+    def upgrade(self, *arguments: str, **values: Any) -> None:
+        """Change values, and wait until all is ready again."""
+        self.helm("upgrade", "--wait", f"--timeout={READY_WITHIN_S}s", *arguments, **values)
+
+    def selector(self, component: str) -> str:
+        """The label selector of a component's pods."""
+        return f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+
+    def pods(self, component: str) -> list[str]:
+        """The ready pods of a component."""
+        return self.cluster.ready(self.namespace, self.selector(component))
+
+    def wait_until_served(self, url: str) -> None:
+        """A route is served a moment after its object is there, and predictors are asked then."""
+        until(lambda: answers(f"{url}/readyz", self.headers), 60, f"{url} is ready")
+
+    def post(self, url: str, operation: str, request: Any, timeout_s: float = 600) -> Any:
+        """The answer of an operation that must succeed."""
+        answer = httpx.post(
+            f"{url}/{operation}", json=request, headers=self.headers, timeout=timeout_s
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@contextlib.contextmanager
+def namespace(cluster: Cluster, name: str, data: Path) -> Iterator[None]:
+    """A namespace under the restricted profile, with a claim on a folder of this machine."""
+    data.mkdir(parents=True, exist_ok=True)
+    os.chown(data, UID, UID)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    volume = f"{name}-{CLAIM}"
+    cluster.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
+        _volume(volume, data),
+        _claim(name, volume),
+    )
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--timeout=180s")
+        cluster.kubectl("delete", "persistentvolume", volume)
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def _volume(name: str, folder: Path) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "manual",
+            "hostPath": {"path": str(folder), "type": "Directory"},
+        },
+    }
+
+
+def _claim(namespace: str, volume: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": CLAIM, "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": "manual",
+            "volumeName": volume,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+
+
+def manifest(release: Release) -> list[dict[str, Any]]:
+    """The objects that Helm keeps of a release."""
+    import yaml
+
+    said = release.cluster.helm("get", "manifest", release.name, "-n", release.namespace)
+    return [o for o in yaml.safe_load_all(said) if o]
+
+
+def as_json(text: str) -> Any:
+    """The last line of what a command printed, as JSON."""
+    return json.loads(text.strip().splitlines()[-1])
