@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +17,12 @@ from nephra_contract.merge import merge
 from nephra_contract.messages import Answer, BundleDescription, OperationDescription
 from nephra_contract.nifti import read_image, read_labels, write_labels
 from nephra_contract.nifti_header import MAX_VOXELS
-from nephra_contract.operation import Input, Operation, Outcome, Request
+from nephra_contract.operation import Common, Input, Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
+    WORKSHOP,
+    check_open,
     check_output,
     nephra_version,
     new_ticket,
@@ -119,6 +122,8 @@ def execute(
         NephraError: bad input, cancelled, or a defect; nothing is left behind.
     """
     parsed = operation.parse(request)
+    if parsed.common.ticket is not None and parsed.common.fence is not None:
+        check_open(data, parsed.common.ticket)
     paths = {name: [data.file(p) for p in given] for name, given in parsed.files.items()}
     if parsed.common.output_path is not None:
         made = "scene.obj" if operation.output == "scene" else "mask.nii.gz"
@@ -150,10 +155,16 @@ def publish(
     data: DataRoot,
     timings: Mapping[str, float],
 ) -> Answer:
-    """Write an outcome into `results/<ticket>/<operation>/` and say where it is."""
-    ticket = request.common.ticket or new_ticket()
+    """Write an outcome into `results/<ticket>/<operation>/` and say where it is.
+
+    Raises:
+        Cancelled: the ticket was closed or withdrawn in the meantime.
+    """
+    common = request.common
+    ticket = common.ticket or new_ticket()
     written_at = time.perf_counter()
-    with result_folder(data, ticket, origin.operation.replace("/", "-")) as (partial, final):
+    name = origin.operation.replace("/", "-")
+    with result_folder(data, ticket, name, common.fence) as (partial, final):
         made = _write(partial, outcome, _stem(request.common.output_path))
         volumes = _volumes_ml(outcome.value)
         outputs = {
@@ -166,16 +177,19 @@ def publish(
             "write_s": round(time.perf_counter() - written_at, 3),
         }
         write_json(partial / "manifest.json", manifest)
+    if common.fence is not None:
+        # Another attempt at the same may have been the first: what is said is said of its result.
+        manifest = json.loads((final / "manifest.json").read_text(encoding="utf-8"))
     paths: dict[str, Any] = {m: data.name(final / name) for m, name in made.items()}
-    if request.common.output_path is not None:
-        paths |= _place_all(final, made, data, request.common.output_path, origin.inputs)
+    if common.output_path is not None:
+        paths |= _place_all(final, made, data, common, origin.inputs)
     return Answer(
         ticket=ticket,
         operation=origin.operation,
         manifest_path=data.name(final / "manifest.json"),
-        report=dict(outcome.report),
-        volumes_ml=volumes,
-        warnings=list(outcome.warnings),
+        report=manifest["report"],
+        volumes_ml=manifest["volumes_ml"],
+        warnings=manifest["warnings"],
         **paths,
     )
 
@@ -259,15 +273,22 @@ def _place_all(
     final: Path,
     made: Mapping[str, str],
     data: DataRoot,
-    output_path: str,
+    common: Common,
     inputs: Mapping[str, list[Path]],
 ) -> dict[str, str]:
     """Copies of all files in the folder of `output_path`; they bear its name already."""
-    folder = PurePosixPath(output_path).parent
-    return {
-        member: data.name(place(final / name, data, str(folder / name), _protected(inputs)))
-        for member, name in made.items()
-    }
+    folder = PurePosixPath(common.output_path or "").parent
+    workshop = None if common.fence is None else final.parent / WORKSHOP
+    placed = {}
+    for member, name in made.items():
+        try:
+            path = place(final / name, data, str(folder / name), _protected(inputs), workshop)
+        except OSError:
+            if common.fence is not None:
+                check_open(data, final.parent.name)
+            raise
+        placed[member] = data.name(path)
+    return placed
 
 
 def _protected(inputs: Mapping[str, list[Path]]) -> set[Path]:

@@ -182,6 +182,18 @@ class Common(BaseModel):
         pattern=r"^[0-9a-f]{32}$",
         description="The ticket that the work belongs to; the gateway sets it.",
     )
+    step: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]{0,40}$",
+        description="What tells this work from other work of the same operation under the ticket; "
+        "the gateway sets it, empty where there is none. With it the ticket's folder has to be "
+        "there, the result is made once, and nothing is written when the ticket has ended.",
+    )
+
+    @property
+    def fence(self) -> str | None:
+        """The step, where there is a ticket that it could belong to."""
+        return None if self.ticket is None else self.step
 
 
 @dataclass(frozen=True)

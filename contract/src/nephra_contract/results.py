@@ -14,10 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nephra_contract.errors import RequestInvalid
+from nephra_contract.errors import Cancelled, Conflict, RequestInvalid
 from nephra_contract.paths import DataRoot
 
 RESULTS = "results"
+
+#: The folder of an open ticket in which all is written that is not finished.
+WORKSHOP = ".work"
+
+#: Whoever has just looked a folder up may still put a file into it while it is removed.
+_REMOVALS = 5
 
 
 def new_ticket() -> str:
@@ -25,21 +31,95 @@ def new_ticket() -> str:
     return uuid.uuid4().hex
 
 
+def open_ticket(data: DataRoot, ticket: str) -> None:
+    """Make the folder of a ticket, in which its work may write until the ticket is closed.
+
+    Raises:
+        OSError: the data root cannot be written.
+    """
+    (data.resolve(f"{RESULTS}/{ticket}") / WORKSHOP).mkdir(parents=True)
+
+
+def close_ticket(data: DataRoot, ticket: str) -> None:
+    """End a ticket whose results stay: what is half done goes, and nobody can write any more."""
+    home = data.resolve(f"{RESULTS}/{ticket}")
+    _take_away(home / WORKSHOP, home / f".closed-{uuid.uuid4().hex[:8]}")
+
+
+def withdraw_ticket(data: DataRoot, ticket: str) -> None:
+    """End a ticket of which nothing shall stay; whoever is still at work for it finds no folder."""
+    home = data.resolve(f"{RESULTS}/{ticket}")
+    _take_away(home, home.with_name(f".withdrawn-{ticket}"))
+
+
+def check_open(data: DataRoot, ticket: str) -> None:
+    """See whether work for a ticket may still write.
+
+    Raises:
+        Cancelled: the ticket has been closed or withdrawn.
+    """
+    if not (data.resolve(f"{RESULTS}/{ticket}") / WORKSHOP).is_dir():
+        raise Cancelled(
+            "The ticket of this work is closed, or was withdrawn.",
+            "Send the request again to start anew.",
+            code="ticket_closed",
+        )
+
+
 @contextmanager
-def result_folder(data: DataRoot, ticket: str, name: str) -> Iterator[tuple[Path, Path]]:
+def result_folder(
+    data: DataRoot, ticket: str, name: str, step: str | None = None
+) -> Iterator[tuple[Path, Path]]:
     """A folder in the making: yields (where to write now, where it will lie).
 
-    On leaving, every file is fsynced and the folder renamed to `results/<ticket>/<name>`; if
-    the block raises, all of it is removed, the ticket's folder too if nothing else is in it.
+    On leaving, every file is fsynced and the folder renamed to its place; if the block raises,
+    all of it is removed.
+
+    Without a step it comes to lie at `results/<ticket>/<name>`, with a number behind the name
+    where that is taken, and the ticket's folder is made, and removed if nothing is in it.
+
+    With a step (see `Common`) it is written inside of what `open_ticket` has made, and comes to
+    lie at `results/<ticket>/<name>-<step>`. Whoever finds there what is made of the same inputs
+    with the same parameters takes that for its own: of several attempts the first whole one wins.
+
+    Raises:
+        Cancelled: the ticket was closed or withdrawn in the meantime.
+        Conflict: a result of something else lies there.
     """
     home = data.resolve(f"{RESULTS}/{ticket}")
+    if step is None:
+        with _numbered(home, name) as folders:
+            yield folders
+        return
+    final = home / (f"{name}-{step}" if step else name)
+    partial = home / WORKSHOP / f"{final.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        partial.mkdir()
+        yield partial, final
+        _fsync_all(partial)
+        _publish_once(partial, final)
+        _fsync(home)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # Whatever a library says of a folder that was taken away from under it.
+        try:
+            check_open(data, ticket)
+        except Cancelled as closed:
+            raise closed from error
+        raise
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _numbered(home: Path, name: str) -> Iterator[tuple[Path, Path]]:
     home.mkdir(parents=True, exist_ok=True)
     partial = home / f".{name}.{uuid.uuid4().hex[:8]}"
     partial.mkdir()
     try:
         yield partial, _claim(home, name)
-        for path in partial.iterdir():
-            _fsync(path)
+        _fsync_all(partial)
         partial.rename(_claim(home, name))
         _fsync(home)
     except BaseException:
@@ -51,19 +131,28 @@ def result_folder(data: DataRoot, ticket: str, name: str) -> Iterator[tuple[Path
         raise
 
 
-def place(source: Path, data: DataRoot, output_path: str, protected: set[Path]) -> Path:
+def place(
+    source: Path,
+    data: DataRoot,
+    output_path: str,
+    protected: set[Path],
+    workshop: Path | None = None,
+) -> Path:
     """Put a copy of a finished file where the caller asked for it, atomically.
 
     Args:
         protected: files that must not be overwritten (the inputs).
+        workshop: where the copy is made, so that it cannot be placed once that is gone; without,
+            beside its place.
 
     Raises:
         PathRefused: outside of the data root.
         RequestInvalid: another suffix than the result's, or one of the inputs.
+        OSError: it cannot be written, or the workshop is gone.
     """
     target = check_output(source.name, data, output_path, protected)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{uuid.uuid4().hex[:8]}.{target.name}")
+    partial = (workshop or target.parent) / f".{uuid.uuid4().hex[:8]}.{target.name}"
     try:
         shutil.copyfile(source, partial)
         _fsync(partial)
@@ -123,6 +212,47 @@ def _claim(home: Path, name: str) -> Path:
         count += 1
         target = home / f"{name}-{count}"
     return target
+
+
+def _publish_once(partial: Path, final: Path) -> None:
+    """Rename, unless the same is there already; the other attempt was just as good."""
+    try:
+        partial.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        if _identity(partial) != _identity(final):
+            raise Conflict(
+                "The ticket has another result of this operation already.",
+                "Give each piece of work a ticket of its own, or a 'step'.",
+                code="step_taken",
+            ) from None
+        shutil.rmtree(partial)
+
+
+def _identity(folder: Path) -> tuple[Any, ...]:
+    """What a result was asked to be, whoever has made it: a newer version may try again."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    inputs = {n: [f["path"] for f in files] for n, files in manifest.get("inputs", {}).items()}
+    outputs = {n: made["path"] for n, made in manifest.get("outputs", {}).items()}
+    return manifest["operation"], inputs, manifest.get("parameters"), outputs
+
+
+def _take_away(folder: Path, aside: Path) -> None:
+    """Remove a folder so that at no moment anybody can write into what is left of it."""
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    for _ in range(_REMOVALS):
+        shutil.rmtree(aside, ignore_errors=True)
+        if not aside.exists():
+            return
+
+
+def _fsync_all(folder: Path) -> None:
+    for path in folder.iterdir():
+        _fsync(path)
 
 
 def _fsync(path: Path) -> None:

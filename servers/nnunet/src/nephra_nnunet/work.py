@@ -15,7 +15,13 @@ from nephra_contract.messages import Answer
 from nephra_contract.operation import Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
-from nephra_contract.results import check_output, new_ticket, result_folder, write_json
+from nephra_contract.results import (
+    check_open,
+    check_output,
+    new_ticket,
+    result_folder,
+    write_json,
+)
 from nephra_contract.sides import assign_sides, midline_x_mm
 from nephra_contract.volume import LabelMap
 from nephra_nnunet.bundle import Bundle
@@ -120,14 +126,19 @@ class Work:
                 progress.artifact(job.task, parts[job.task].model_dump(mode="json"))
             return self._gather(ticket, parts)
         except BaseException:
-            # A request that fails as a whole leaves nothing, not even its finished masks.
-            for answer in parts.values():
-                shutil.rmtree(self.data.resolve(answer.manifest_path).parent)
-            _remove_if_empty(self.data, ticket)
+            # A request that fails as a whole leaves nothing, not even its finished masks; but
+            # who opened the ticket may have them in use, will try again, and clears up after it.
+            if common.fence is None:
+                for answer in parts.values():
+                    shutil.rmtree(self.data.resolve(answer.manifest_path).parent)
+                _remove_if_empty(self.data, ticket)
             raise
 
     def _read(self, progress: Progress) -> None:
         """Read all that is needed, so that a bad image is refused before long work begins."""
+        common = self.request.common
+        if common.ticket is not None and common.fence is not None:
+            check_open(self.data, common.ticket)
         progress.advance(0.0, "reading")
         for job in self.jobs:
             self.images.check_together(job.phases)
@@ -197,7 +208,8 @@ class Work:
         """The answer that holds the tasks' answers, with a manifest that names theirs."""
         data = self.data
         report = self._report()
-        with result_folder(data, ticket, self.operation.name) as (partial, final):
+        fence = self.request.common.fence
+        with result_folder(data, ticket, self.operation.name, fence) as (partial, final):
             write_json(
                 partial / "manifest.json",
                 {
