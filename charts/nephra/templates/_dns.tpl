@@ -1,0 +1,12 @@
+{{/* The arrow to the cluster's DNS. */}}
+{{- define "nephra.dns" -}}
+- ports:
+    - port: {{ .Values.networkPolicy.dns.port }}
+      protocol: UDP
+    - port: {{ .Values.networkPolicy.dns.port }}
+      protocol: TCP
+  {{- with .Values.networkPolicy.dns.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}

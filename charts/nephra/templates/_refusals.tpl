@@ -1,0 +1,73 @@
+{{/* Values that are each right and together impossible, refused in a sentence before anything is installed. */}}
+{{- define "nephra.refuse" -}}
+{{- if and (eq .Values.auth.mode "none") .Values.auth.existingSecret -}}
+{{- fail "auth.existingSecret has no use with auth.mode none: leave one of them out." -}}
+{{- end -}}
+{{- if and (eq .Values.auth.mode "none") (or .Values.ingress.enabled .Values.httpRoute.enabled) (not .Values.auth.exposeWithoutToken) -}}
+{{- fail "auth.mode none behind an Ingress or an HTTPRoute lets everybody in: use bearer, or set auth.exposeWithoutToken." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
+{{- fail "ingress.enabled needs ingress.host; '*' takes every host." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled .Values.ingress.tls.enabled (not .Values.ingress.tls.secretName) -}}
+{{- fail "ingress.tls.enabled needs ingress.tls.secretName, the Secret with the certificate." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled .Values.ingress.tls.enabled (eq .Values.ingress.host "*") -}}
+{{- fail "ingress.tls needs a host of its own, '*' has no certificate." -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs, the Gateways that shall lead here." -}}
+{{- end -}}
+{{- if and .Values.monitoring.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.scrapeFrom) -}}
+{{- fail "monitoring.serviceMonitor needs networkPolicy.scrapeFrom, or no Prometheus reaches the metrics." -}}
+{{- end -}}
+{{- if and .Values.gateway.extraPredictors .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayTo) -}}
+{{- fail "gateway.extraPredictors needs networkPolicy.gatewayTo, or the gateway cannot reach them." -}}
+{{- end -}}
+{{- if and .Values.predictors.public (ne .Values.predictors.kind "InferenceService") -}}
+{{- fail "predictors.public needs predictors.kind InferenceService: only KServe makes routes for predictors." -}}
+{{- end -}}
+{{- include "nephra.refuseReplicas" . -}}
+{{- include "nephra.refuseClaim" . -}}
+{{- end -}}
+
+{{- define "nephra.refuseReplicas" -}}
+{{- range $name := (include "nephra.predictors" . | fromJson).names -}}
+{{- $scaling := (index $.Values $name).autoscaling -}}
+{{- if and (ne $scaling.mode "none") (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
+{{- fail (printf "%s.autoscaling.maxReplicas %v is less than minReplicas %v." $name $scaling.maxReplicas $scaling.minReplicas) -}}
+{{- end -}}
+{{- if eq (int $scaling.minReplicas) 0 -}}
+{{- if eq $scaling.mode "hpa" -}}
+{{- fail (printf "%s.autoscaling.minReplicas 0 is not possible with mode hpa: without a pod there is no CPU to measure." $name) -}}
+{{- else if eq $scaling.mode "none" -}}
+{{- fail (printf "%s.autoscaling.minReplicas 0 with mode none never starts a pod: use %s.enabled=false." $name $name) -}}
+{{- else if and (eq $scaling.mode "keda") (not $scaling.keda.triggers) -}}
+{{- fail (printf "%s.autoscaling.minReplicas 0 needs keda.triggers of yours: without a pod the chart's own see nothing." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $.Values.predictors.public (gt (len (printf "%s-%s-%s" (include "nephra.fullname" $) $name $.Release.Namespace)) 63) -}}
+{{- fail (printf "predictors.public needs shorter names: KServe's host of %s would begin with more than 63 characters; set fullnameOverride." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A claim that one node, or one pod, can mount. */}}
+{{- define "nephra.refuseClaim" -}}
+{{- $modes := .Values.persistence.accessModes -}}
+{{- if not (has "ReadWriteMany" $modes) -}}
+{{- if not (has "ReadWriteOnce" $modes) -}}
+{{- fail "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim, which gateway and predictors share: use ReadWriteMany, or ReadWriteOnce on one node." -}}
+{{- end -}}
+{{- if gt (int .Values.gateway.replicas) 1 -}}
+{{- fail "gateway.replicas above 1 need persistence.accessModes ReadWriteMany." -}}
+{{- end -}}
+{{- range $name := (include "nephra.predictors" . | fromJson).names -}}
+{{- $scaling := (index $.Values $name).autoscaling -}}
+{{- $most := ternary $scaling.minReplicas $scaling.maxReplicas (eq $scaling.mode "none") -}}
+{{- if gt (int $most) 1 -}}
+{{- fail (printf "%s.autoscaling allows %v replicas, which needs persistence.accessModes ReadWriteMany: set mode none or maxReplicas 1." $name $most) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
