@@ -41,7 +41,7 @@ app.kubernetes.io/component: {{ . }}
 {{- end -}}
 
 {{/*
-Labels of an object. `copied: true` leaves off those that change with each chart: KServe copies an
+Labels of an object: component, labels (more of them). `copied: true` leaves off those that change with each chart: KServe copies an
 InferenceService's labels to its pods, so that an upgrade that changes nothing else would restart them.
 */}}
 {{- define "nephra.labels" -}}
@@ -52,7 +52,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
-{{- with .root.Values.commonLabels }}
+{{- with merge (dict) (default dict .labels) .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -63,9 +63,6 @@ name: {{ include "nephra.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "nephra.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
 {{- with merge (dict) (default dict .annotations) .root.Values.commonAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -82,7 +79,7 @@ annotations:
 
 {{/* The claim, the Secret of the tokens, and the account of a component. */}}
 {{- define "nephra.claim" -}}
-{{- default (include "nephra.fullname" .) .Values.persistence.existingClaim -}}
+{{- default (printf "%s-data" (include "nephra.fullname" .)) .Values.persistence.existingClaim -}}
 {{- end -}}
 
 {{- define "nephra.secret" -}}

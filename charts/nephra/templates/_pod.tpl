@@ -12,10 +12,7 @@ The metadata and spec of every pod of nephra, so that none is less closed than a
   startup, ready                     the paths of its probes, for a server
 */}}
 {{- define "nephra.podLabels" -}}
-{{- include "nephra.labels" (dict "root" .root "component" .component "copied" true) }}
-{{- with .values.podLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- include "nephra.labels" (dict "root" .root "component" .component "copied" true "labels" .values.podLabels) }}
 {{- end -}}
 
 {{- define "nephra.podAnnotations" -}}
