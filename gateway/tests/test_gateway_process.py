@@ -49,9 +49,11 @@ def _listening(pid: int) -> set[str]:
     return {r[1].split(":")[0] for r in rows if r[3] == "0A" and r[9] in inodes}
 
 
-def test_the_gateway_listens_on_loopback_and_ends_when_told(tokens_file: Path) -> None:
+def test_the_gateway_listens_on_loopback_and_ends_when_told(
+    tokens_file: Path, tmp_path: Path
+) -> None:
     """One socket on 127.0.0.1; SIGTERM ends it with 0, and every line of its log is JSON."""
-    with started(NEPHRA_TOKENS_FILE=str(tokens_file)) as process:
+    with started(NEPHRA_TOKENS_FILE=str(tokens_file), NEPHRA_DATA=str(tmp_path)) as process:
         assert process.stderr is not None
         line = json.loads(process.stderr.readline())
         assert line["message"] == "listening"

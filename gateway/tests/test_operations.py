@@ -89,6 +89,7 @@ def test_an_unknown_operation_lists_what_there_is(gateway: httpx.Client) -> None
         (b"[]", "application/json", 422, "request_invalid"),
         (b"null", "application/json", 422, "request_invalid"),
         (b'{"ticket": "x"}', "application/json", 422, "request_invalid"),
+        (b'{"step": ""}', "application/json", 422, "request_invalid"),
         (b'{"image_path": 3}', "application/json; charset=utf-8", 422, "request_invalid"),
         (b'{"image_path": "\\u0000"}', "application/json", 400, "path_refused"),
         (b"x=1", "application/x-www-form-urlencoded", 415, "media_type_unsupported"),

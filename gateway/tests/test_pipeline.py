@@ -73,7 +73,7 @@ def test_each_step_gets_the_masks_that_it_stands_on() -> None:
     """One as a string, several as a list, in the plan's order, all under one ticket."""
     record = Record()
     carry_out(record)
-    ticket = {"ticket": "f" * 32}
+    ticket = {"ticket": "f" * 32, "step": ""}
     assert record.requests["inference"] == ticket
     assert record.requests["x/left"] == {"size": 3, "mask_path": "one.nii.gz", **ticket}
     assert record.requests["x/end"]["mask_path"] == ["x/left.nii.gz", "two.nii.gz"]

@@ -23,8 +23,8 @@ NDJSON = {"Accept": "application/x-ndjson"}
 
 @pytest.fixture
 def open_settings(settings: GatewaySettings) -> GatewaySettings:
-    """Without tokens, and asking predictors anew each time."""
-    return settings.model_copy(update={"auth": "none", "refresh_s": 0})
+    """Without tokens and retries, and asking predictors anew each time."""
+    return settings.model_copy(update={"auth": "none", "refresh_s": 0, "retry_s": 0})
 
 
 def _free_port() -> int:

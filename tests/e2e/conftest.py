@@ -85,6 +85,7 @@ def lone_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             dict.fromkeys(("nnunet", "postprocess", "smoothing"), f"http://127.0.0.1:{closed}")
         ),
         "NEPHRA_AUTH": "none",
+        "NEPHRA_RETRY_S": "0",
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "nephra_gateway"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import signal
 import sys
 from types import FrameType
@@ -13,8 +15,8 @@ from nephra_contract.parent import end_with_parent
 from nephra_gateway.app import create
 from nephra_gateway.settings import GatewaySettings
 
-#: How long requests have to end after SIGTERM; then they are cancelled, and their work with them.
-_GRACE_S = 2
+#: What cancelled requests have to clean up, after the time that they had to end.
+_CLEANING_S = 10
 
 
 def main() -> int:
@@ -24,7 +26,8 @@ def main() -> int:
         settings = GatewaySettings()
         if settings.exit_with_parent:
             end_with_parent()
-        app = create(settings)
+        ending = asyncio.Event()
+        app = create(settings, ending)
     except ValueError as error:
         logs.line("cannot start", why=str(error))
         return 2
@@ -36,18 +39,34 @@ def main() -> int:
         access_log=False,
         server_header=False,
         ws="none",
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=math.ceil(settings.drain_s) + _CLEANING_S,
     )
-    server = GatewayServer(config)
+    server = GatewayServer(config, settings.drain_s, ending)
     server.run()
     return 0 if server.started else 1
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn that says in the log where it listens, and ends with 0 when it is told to end."""
+    """Uvicorn that says in the log where it listens, and ends with 0 when it is told to end.
+
+    Told to end, it takes no more connections, lets requests that run go on for a while, then has
+    them cancelled; it ends as soon as none is left.
+
+    Args:
+        config: Uvicorn's own.
+        drain_s: how long requests may go on.
+        ending: set when they have to end.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_s: float, ending: asyncio.Event) -> None:
+        super().__init__(config)
+        self._drain_s = drain_s
+        self._ending = ending
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: object = None) -> None:
         """Begin to listen."""
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)  # type: ignore[arg-type]
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -56,6 +75,9 @@ class GatewayServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End; Uvicorn's own would raise the signal again, and kill the process with it."""
         del frame
+        if self._loop is not None and not self.should_exit:
+            later = self._loop.call_later
+            self._loop.call_soon_threadsafe(later, self._drain_s, self._ending.set)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 

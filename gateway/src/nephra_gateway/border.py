@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from nephra_contract import logs
 from nephra_contract.errors import NephraError
 from nephra_gateway.auth import Tokens
+from nephra_gateway.figures import Figures
 from nephra_gateway.problems import BodyTooLarge, problem_response
 
 Scope = MutableMapping[str, Any]
@@ -21,8 +22,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: No patient stands behind these: whether it lives, and how it is used.
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
-_PROBES = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/livez", "/healthz", "/readyz", "/docs", "/openapi.json"})
+_PROBES = frozenset({"/livez", "/healthz", "/readyz"})
+_INFORMATION = frozenset({"/labels", "/operations", "/bundles", "/docs", "/openapi.json"})
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -45,11 +47,13 @@ class Border:
         app: what serves it.
         tokens: who may ask.
         max_body_bytes: the largest body.
+        figures: what is counted.
     """
 
     app: App
     tokens: Tokens
     max_body_bytes: int
+    figures: Figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -71,9 +75,13 @@ class Border:
         except Exception as error:  # noqa: BLE001  the border: Starlette has answered with 500
             logs.defect("unexpected error", error)
         finally:
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
+            seconds = time.perf_counter() - started
+            # A stream ends with a status of its own, long after it was sent.
+            status = scope["state"].get("status", status) or 499
+            if scope["path"] not in _PROBES:
+                self.figures.count(_counted(scope), status, seconds)
             if scope["path"] not in _PROBES or status >= 400:
-                _log(scope, status, elapsed_ms, scope["state"].get("members", members))
+                _log(scope, status, seconds, scope["state"].get("members", members))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -101,12 +109,19 @@ def too_large(limit_bytes: int) -> BodyTooLarge:
     )
 
 
-def _log(scope: Scope, status: int, elapsed_ms: float, members: dict[str, Any]) -> None:
+def _counted(scope: Scope) -> str:
+    """What a request counts as: few names, whatever callers make up."""
+    if scope["path"] in _INFORMATION:
+        return "information"
+    return str(scope["state"].get("counted", "unknown"))
+
+
+def _log(scope: Scope, status: int, seconds: float, members: dict[str, Any]) -> None:
     logs.line(
         "request",
         method=scope["method"],
         path=scope["path"],
-        status=status or 499,
-        duration_ms=elapsed_ms,
+        status=status,
+        duration_ms=round(seconds * 1000, 1),
         **members,
     )

@@ -13,14 +13,18 @@ from typing import Any
 from fastapi import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from nephra_contract.errors import Cancelled, RequestInvalid
+from nephra_contract.errors import Cancelled, RequestInvalid, Unavailable
 from nephra_contract.messages import Event
 from nephra_gateway.border import too_large
+from nephra_gateway.gateway import gateway_of
 from nephra_gateway.problems import WrongMediaType, document, ours
 
 NDJSON = "application/x-ndjson"
 Emit = Callable[[Event], None]
 Work = Callable[[Emit], Awaitable[dict[str, Any]]]
+
+#: As what a stream counts of which the caller did not wait for the end.
+_HUNG_UP = Cancelled.status
 
 
 async def body_of(request: Request, limit_bytes: int) -> dict[str, Any]:
@@ -54,15 +58,46 @@ async def body_of(request: Request, limit_bytes: int) -> dict[str, Any]:
     return body
 
 
-async def deliver(request: Request, work: Work, heartbeat_s: float) -> Response:
+async def deliver(request: Request, operation: str, work: Work) -> Response:
     """Do the work, and answer as the caller wishes.
+
+    Args:
+        request: as it came.
+        operation: as it is counted.
+        work: to be done; cancelled when the caller hangs up, or the gateway has to end.
 
     Raises:
         NephraError: of the work, where no stream was wished.
     """
+    gateway = gateway_of(request)
+    request.state.counted = operation
+
+    async def counted(emit: Emit) -> dict[str, Any]:
+        with gateway.figures.in_flight.labels(operation).track_inprogress():
+            return await _before_end(work(emit), gateway.ending)
+
     if NDJSON in request.headers.get("accept", ""):
-        return StreamingResponse(_stream(request, work, heartbeat_s), media_type=NDJSON)
-    return JSONResponse(await _unless_gone(request, work(_ignore)))
+        events = _stream(request, counted, gateway.settings.heartbeat_s)
+        return StreamingResponse(events, media_type=NDJSON)
+    return JSONResponse(await _unless_gone(request, counted(_ignore)))
+
+
+async def _before_end(work: Awaitable[dict[str, Any]], ending: asyncio.Event) -> dict[str, Any]:
+    """Wait for the work, or until the gateway has to end."""
+    task = asyncio.ensure_future(work)
+    end = asyncio.ensure_future(ending.wait())
+    try:
+        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Unavailable(
+                "The gateway is shutting down.",
+                "Send the request again shortly.",
+                code="gateway_ending",
+            )
+        return task.result()
+    finally:
+        end.cancel()
+        await _end(task)
 
 
 async def _unless_gone(request: Request, work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
@@ -83,6 +118,7 @@ async def _stream(request: Request, work: Work, heartbeat_s: float) -> AsyncIter
     events = asyncio.Queue[Event]()
     last = Event(event="progress", stage="waiting", fraction=0.0)
     task = asyncio.create_task(_last(request, work, events))
+    request.state.status = _HUNG_UP
     try:
         yield last.line()
         while last.event not in ("result", "problem"):
@@ -93,6 +129,8 @@ async def _stream(request: Request, work: Work, heartbeat_s: float) -> AsyncIter
                 continue
             # A heartbeat repeats where things stand, not an artifact.
             last = event if event.event != "artifact" else last
+            if last.event in ("result", "problem"):
+                request.state.status = (last.problem or {}).get("status", 200)
             yield event.line()
     finally:
         await _end(task)

@@ -37,7 +37,8 @@ _PROBLEMS = {
     "415": "A body that is not JSON.",
     "422": "Something in the request or its files that cannot be worked on.",
     "500": "A defect of nephra.",
-    "503": "A predictor that does not answer.",
+    "502": "A predictor that died at this work again and again.",
+    "503": "A predictor that does not answer, and was waited for.",
     "504": "A predictor that took too long.",
     "507": "Not enough memory.",
 }
@@ -133,7 +134,13 @@ def _information() -> dict[str, Any]:
             "list_operations", "What the predictors offer.", _list("OperationDescription")
         ),
         "/bundles": _get("list_bundles", "The models that are loaded.", _list("BundleDescription")),
-        "/healthz": _get("get_health", "Whether the gateway lives.", _ref("Health"), secure=False),
+        "/livez": _get("get_life", "Whether the gateway lives.", _ref("Health"), secure=False),
+        "/healthz": _get(
+            "get_health",
+            "Whether the gateway can take requests: it lives, and its data root can be used.",
+            _ref("Health"),
+            secure=False,
+        ),
         "/readyz": _get(
             "get_readiness", "Whether all predictors are ready.", _ref("Health"), secure=False
         ),
@@ -185,7 +192,7 @@ def _request_schemas(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in schema.items() if k != "$defs"}
     properties = own.get("properties", {})
     # The gateway gives tickets; a request that brings one is refused.
-    own["properties"] = {k: v for k, v in properties.items() if k != "ticket"}
+    own["properties"] = {k: v for k, v in properties.items() if k not in ("ticket", "step")}
     parts = {prefix + k: v for k, v in schema.get("$defs", {}).items()}
     return {k: _moved(v, prefix) for k, v in {name: own, **parts}.items()}
 

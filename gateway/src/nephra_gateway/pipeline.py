@@ -96,7 +96,7 @@ class Pipeline:
 
     def _request(self, step: Step, masks: list[dict[str, Any] | None]) -> dict[str, Any]:
         """The request; what is said mask by mask goes with the masks that are not there."""
-        request = {**step.members, "ticket": self._ticket}
+        request = {**step.members, "ticket": self._ticket, "step": self._plan.label(step)}
         paths = [m["mask_path"] for m in masks if m is not None]
         if paths:
             request["mask_path"] = paths[0] if len(paths) == 1 else paths

@@ -75,6 +75,11 @@ class Plan:
         """The step of that name."""
         return next(s for s in self.steps if s.name == name)
 
+    def label(self, step: Step) -> str:
+        """What tells a step from others of its operation; empty where there are none."""
+        same = [s for s in self.steps if s.operation == step.operation]
+        return step.name if len(same) > 1 else ""
+
     @property
     def operations(self) -> tuple[str, ...]:
         """The operations that it needs, each once."""

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from nephra_contract import logs
-from nephra_contract.errors import InternalError, OperationUnknown, TimedOut, Unavailable
-from nephra_contract.messages import BundleDescription, Event, OperationDescription, Problem
-from nephra_gateway.problems import Relayed
+from nephra_contract.errors import OperationUnknown, Unavailable
+from nephra_contract.messages import BundleDescription, OperationDescription
+from nephra_gateway.attempt import attempt, down, late
+from nephra_gateway.figures import Figures
+from nephra_gateway.retries import Emit, Loss, Patience, Telling, patiently
 from nephra_gateway.settings import GatewaySettings
-
-NDJSON = "application/x-ndjson"
 
 #: A predictor that was down is not asked again for so long.
 _PAUSE_S = 1.0
@@ -31,7 +31,14 @@ _WITHDRAWN_WITHIN_S = 30.0
 _OPERATIONS = TypeAdapter(list[OperationDescription])
 _BUNDLES = TypeAdapter(list[BundleDescription])
 
-Emit = Callable[[Event], None]
+#: Between two looks at all predictors, where somebody reads the metrics.
+_WATCH_S = 15.0
+
+T = TypeVar("T")
+
+
+class NotYet(Unavailable):
+    """An operation that nobody offers yet: a predictor that may has never been heard of."""
 
 
 @dataclass
@@ -58,9 +65,13 @@ class Predictors:
     Args:
         settings: where they are, and how long is waited for them.
         http: the connections; closed by whoever made them.
+        figures: what is counted.
     """
 
-    def __init__(self, settings: GatewaySettings, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, settings: GatewaySettings, http: httpx.AsyncClient, figures: Figures | None = None
+    ) -> None:
+        self.figures = figures or Figures()
         self._settings = settings
         self._http = http
         self._informed_within = httpx.Timeout(_INFORMED_WITHIN_S, connect=settings.connect_s)
@@ -79,6 +90,8 @@ class Predictors:
     async def down(self) -> list[str]:
         """The names of those that are not ready now."""
         ready = await asyncio.gather(*(self._ready(p) for p in self._all))
+        for predictor, good in zip(self._all, ready, strict=True):
+            self.figures.up.labels(predictor.name).set(good)
         return [p.name for p, good in zip(self._all, ready, strict=True) if not good]
 
     async def find(self, operation: str) -> tuple[Predictor, OperationDescription]:
@@ -86,7 +99,7 @@ class Predictors:
 
         Raises:
             OperationUnknown: nobody; the error lists what there is.
-            Unavailable: nobody, but a predictor that has never been up may.
+            NotYet: nobody, but a predictor that has never been up may.
         """
         found = self._lookup(operation)
         if found is None:
@@ -96,13 +109,26 @@ class Predictors:
             return found
         unheard = [p.name for p in self._all if not p.known]
         if unheard:
-            raise _down(unheard)
+            raise _not_yet(unheard)
         names = sorted(o.name for p in self._all for o in p.operations)
         raise OperationUnknown(
             f"Nobody offers '{operation[:100]}'.",
             f"These are offered: {', '.join(names)}.",
             operations=names,
         )
+
+    async def expect(self, operation: str) -> None:
+        """See whether it makes sense to ask for an operation: it is offered, or may soon be.
+
+        Raises:
+            OperationUnknown: nobody offers it; the error lists what there is.
+            NotYet: somebody may, but that is not waited for.
+        """
+        try:
+            await self.find(operation)
+        except NotYet:
+            if self._settings.retry_s == 0:
+                raise
 
     def knows(self, operation: str) -> bool:
         """Whether some predictor has ever offered this operation; asks nobody."""
@@ -113,33 +139,76 @@ class Predictors:
         await asyncio.gather(*(self._refresh(p) for p in self._all))
 
     async def run(self, operation: str, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
-        """Have one request done; cancelling this closes the connection, and so the work.
+        """Have one request done, trying again what is lost on the way.
+
+        Cancelling this closes the connection, and so the work.
 
         Args:
             operation: its name.
             request: the instance.
-            emit: receives progress and artifacts on the way.
+            emit: receives progress and artifacts on the way, and what is waited for.
 
         Returns:
             The prediction.
 
         Raises:
             Relayed: the predictor's own problem.
-            Unavailable, TimedOut: it cannot be reached, went away, or took too long.
+            Unavailable: it cannot be reached, or went away, and did not come back in time.
+            WorkLost: it died at this work again and again.
+            TimedOut: it took too long.
         """
-        predictor, offered = await self.find(operation)
+        telling = Telling(emit)
+        patience = Patience(self._settings.retry_s)
+        said = {"operation": operation, "ticket": request.get("ticket")}
+
+        async def once() -> dict[str, Any]:
+            return await self._attempt(operation, request, telling)
+
+        return await patiently(once, patience, telling, self.figures, said)
+
+    async def patiently(self, attempt: Callable[[], Awaitable[T]], emit: Emit) -> T:
+        """Attempt something that may ask who offers what, until all needed have been heard of.
+
+        Raises:
+            NephraError: of the attempt.
+        """
+
+        async def once() -> T:
+            try:
+                return await attempt()
+            except NotYet as error:
+                raise Loss(error.extra["predictors"][0], "unknown", error) from error
+
+        patience = Patience(self._settings.retry_s)
+        return await patiently(once, patience, Telling(emit), self.figures, {})
+
+    async def watch(self) -> None:
+        """Look after all predictors until cancelled, so that metrics tell how they are."""
+        while True:
+            await self.refresh()
+            await self.down()
+            await asyncio.sleep(_WATCH_S)
+
+    async def _attempt(
+        self, operation: str, request: Mapping[str, Any], emit: Emit
+    ) -> dict[str, Any]:
+        try:
+            predictor, offered = await self.find(operation)
+        except NotYet as error:
+            raise Loss(error.extra["predictors"][0], "unknown", error) from error
+        known = offered.request_schema.get("properties", {})
+        # A predictor of somebody else's need not know of steps.
+        instance = {k: v for k, v in request.items() if k != "step" or k in known}
+        url = f"{predictor.url}/v1/models/{offered.model}:predict"
+        timeout = httpx.Timeout(self._settings.silence_s, connect=self._settings.connect_s)
         try:
             async with asyncio.timeout(self._settings.operation_s):
-                return await self._stream(predictor, offered.model, request, emit)
+                return await attempt(self._http, predictor.name, url, instance, emit, timeout)
         except TimeoutError as error:
-            raise _late(predictor.name) from error
-        except httpx.ReadTimeout as error:
-            raise _late(predictor.name) from error
-        except ValueError as error:
-            raise _strange(predictor.name) from error
-        except httpx.HTTPError as error:
+            raise late(predictor.name) from error
+        except Loss:
             predictor.up, predictor.asked_s = False, float("-inf")
-            raise _down([predictor.name]) from error
+            raise
 
     async def withdraw(self, ticket: str) -> None:
         """Stop all work of a ticket; when this returns nothing is written for it any more.
@@ -167,31 +236,6 @@ class Predictors:
         found = ((p, o) for p in self._all for o in p.operations if o.name == operation)
         return next(found, None)
 
-    async def _stream(
-        self, predictor: Predictor, model: str, request: Mapping[str, Any], emit: Emit
-    ) -> dict[str, Any]:
-        async with self._http.stream(
-            "POST",
-            f"{predictor.url}/v1/models/{model}:predict",
-            json={"instances": [dict(request)]},
-            headers={"Accept": NDJSON},
-            timeout=httpx.Timeout(self._settings.silence_s, connect=self._settings.connect_s),
-        ) as response:
-            if response.is_error:
-                await response.aread()
-                raise _problem(predictor.name, response)
-            if response.headers.get("content-type", "").startswith("application/json"):
-                # Somebody else's KServe predictor, that does not stream.
-                await response.aread()
-                return _prediction(predictor.name, response.json())
-            async for event in _events(predictor.name, response):
-                if event.event == "problem":
-                    raise Relayed(Problem.model_validate(event.problem))
-                if event.event == "result":
-                    return _prediction(predictor.name, event.result)
-                emit(event)
-        raise _down([predictor.name])
-
     async def _refresh(self, predictor: Predictor) -> None:
         async with predictor.asking:
             pause_s = self._settings.refresh_s if predictor.up else _PAUSE_S
@@ -203,7 +247,9 @@ class Predictors:
                 bundles = await self._get(predictor, "/bundles")
                 predictor.operations = _OPERATIONS.validate_python(operations)
                 predictor.bundles = _BUNDLES.validate_python(bundles)
-                predictor.up = predictor.known = True
+                predictor.up = True
+                # One that is just starting may not know yet what it will offer.
+                predictor.known = predictor.known or bool(predictor.operations)
             except (httpx.HTTPError, ValidationError, ValueError) as error:
                 predictor.up = False
                 if was_up or not predictor.known:
@@ -223,53 +269,6 @@ class Predictors:
         return answer.is_success
 
 
-async def _events(name: str, response: httpx.Response) -> AsyncIterator[Event]:
-    async for line in response.aiter_lines():
-        if line.strip():
-            try:
-                yield Event.model_validate_json(line)
-            except ValidationError as error:
-                raise _strange(name) from error
-
-
-def _prediction(name: str, result: Any) -> dict[str, Any]:
-    predictions = result.get("predictions") if isinstance(result, dict) else None
-    if not isinstance(predictions, list) or len(predictions) != 1:
-        raise _strange(name)
-    prediction: dict[str, Any] = predictions[0]
-    return prediction
-
-
-def _problem(name: str, response: httpx.Response) -> Relayed | Unavailable:
-    """A predictor's problem; what has none comes from a proxy on the way."""
-    try:
-        problem = Problem.model_validate(response.json())
-    except ValueError:
-        return _down([name])
-    return Relayed(problem, response.headers.get("retry-after"))
-
-
-def _down(names: list[str]) -> Unavailable:
-    said = " and ".join(f"'{n}'" for n in names)
-    return Unavailable(
-        f"The predictor {said} does not answer.",
-        "Try again shortly; GET /readyz says when it is back.",
-        predictors=names,
-    )
-
-
-def _late(name: str) -> TimedOut:
-    return TimedOut(
-        f"The predictor '{name}' took too long.",
-        "Try again, with a smaller volume or a longer limit.",
-        predictors=[name],
-    )
-
-
-def _strange(name: str) -> InternalError:
-    logs.line("predictor answered strangely", predictor=name)
-    return InternalError(
-        f"The predictor '{name}' gave an answer that is not understood.",
-        "Check that gateway and predictors are of one version.",
-        code="predictor_answer_invalid",
-    )
+def _not_yet(names: list[str]) -> NotYet:
+    error = down(names)
+    return NotYet(error.detail, error.action, **error.extra)

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from nephra_contract import logs
 from nephra_contract.errors import (
+    Failed,
     InternalError,
     NephraError,
     NotFound,
@@ -46,6 +47,14 @@ class BodyTooLarge(Refused):
     status = 413
     default_code = "request_too_large"
     title = "Request too large"
+
+
+class WorkLost(Failed):
+    """A predictor that died at the same work again and again."""
+
+    status = 502
+    default_code = "work_lost"
+    title = "The work was lost"
 
 
 class Relayed(NephraError):

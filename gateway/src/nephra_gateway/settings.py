@@ -38,6 +38,20 @@ class GatewaySettings(BaseSettings):
     )
     max_voxels: int = Field(default=MAX_VOXELS, gt=0, description="The largest volume of a case.")
     max_body_bytes: int = Field(default=2**20, gt=0, description="The largest request body.")
+    metrics_port: int = Field(
+        default=0, ge=0, le=65535, description="Shows metrics on a port of their own; 0: nowhere."
+    )
+    drain_s: float = Field(
+        default=2,
+        ge=0,
+        description="Seconds that requests have to end after SIGTERM; then they are cancelled.",
+    )
+    retry_s: float = Field(
+        default=10,
+        ge=0,
+        description="What a predictor lost is tried again for so long; 0: never. On a cluster, "
+        "longer than a predictor needs to start.",
+    )
     connect_s: float = Field(default=5, gt=0, description="To reach a predictor.")
     silence_s: float = Field(
         default=60, gt=0, description="A predictor that says nothing for longer is lost."
@@ -46,7 +60,12 @@ class GatewaySettings(BaseSettings):
     refresh_s: float = Field(
         default=30, ge=0, description="After this long a predictor is asked again what it offers."
     )
-    heartbeat_s: float = Field(default=5, gt=0, description="A stream is never silent for longer.")
+    heartbeat_s: float = Field(
+        default=5,
+        gt=0,
+        description="A stream is never silent for longer: ingresses and load balancers cut "
+        "connections on which nothing comes for a while, most of them after 60 s.",
+    )
     exit_with_parent: bool = Field(
         default=False, description="End when the launching process ends."
     )

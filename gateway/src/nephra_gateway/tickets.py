@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from nephra_contract import logs
+from nephra_contract.errors import Unavailable
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
+from nephra_contract.results import close_ticket, open_ticket, withdraw_ticket
 from nephra_gateway.predictors import Predictors
+from nephra_gateway.storage import unusable
 
 
 @dataclass(frozen=True)
 class Tickets:
     """Sees to it that what failed, or is not wanted any more, leaves nothing behind.
 
+    A ticket's folder is its fence: work for it is written inside of that folder alone. Once it
+    is taken away nobody can write, whichever of several replicas they are, and heard or not.
+
     Args:
         data: the data root.
-        predictors: who may still be writing.
+        predictors: who may still be at work.
     """
 
     data: DataRoot
@@ -31,27 +36,45 @@ class Tickets:
         """If the block raises, or is cancelled, nothing of the ticket stays.
 
         A block that fails is answered when that is done; after a hang-up nobody waits.
+
+        Raises:
+            Unavailable: the data root cannot be written.
         """
+        change = asyncio.ensure_future(self._with_folder(open_ticket, ticket))
         try:
+            await asyncio.shield(change)
             yield
+            change = asyncio.ensure_future(self._with_folder(close_ticket, ticket))
+            await asyncio.shield(change)
         except asyncio.CancelledError:
-            self._begin(ticket)
+            self._begin(ticket, change)
             raise
         except BaseException:
-            await asyncio.shield(self._begin(ticket))
+            await asyncio.shield(self._begin(ticket, change))
             raise
 
     async def close(self) -> None:
         """Wait until all withdrawals are done."""
         await asyncio.gather(*self._withdrawing, return_exceptions=True)
 
-    def _begin(self, ticket: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._withdraw(ticket))
+    async def _with_folder(self, change: Callable[[DataRoot, str], None], ticket: str) -> None:
+        try:
+            await asyncio.to_thread(change, self.data, ticket)
+        except OSError as error:
+            logs.defect("data root cannot be written", error, ticket=ticket)
+            raise unusable() from error
+
+    def _begin(self, ticket: str, change: asyncio.Future[None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._withdraw(ticket, change))
         self._withdrawing.add(task)
         task.add_done_callback(self._withdrawing.discard)
         return task
 
-    async def _withdraw(self, ticket: str) -> None:
+    async def _withdraw(self, ticket: str, change: asyncio.Future[None]) -> None:
+        """The folder first, which nobody misses hearing of; then who could stop sooner."""
+        await asyncio.wait({change})  # a thread that is at the folder cannot be cancelled
+        try:
+            await self._with_folder(withdraw_ticket, ticket)
+        except Unavailable:
+            pass  # said in the log
         await self.predictors.withdraw(ticket)
-        folder = self.data.resolve(f"{RESULTS}/{ticket}")
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

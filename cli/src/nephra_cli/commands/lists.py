@@ -72,7 +72,7 @@ def _files(operation: OperationDescription) -> str:
 
 def _parameters(operation: OperationDescription) -> str:
     files = {i.name for i in operation.inputs}
-    common = {"output_path", "ticket", "labels"}
+    common = {"output_path", "ticket", "step", "labels"}
     members: dict[str, Any] = operation.request_schema.get("properties", {})
     return " ".join(m for m in members if m not in files | common) or "–"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -11,8 +12,10 @@ from starlette.responses import Response
 from nephra_contract.operation import invalid
 from nephra_contract.results import new_ticket
 from nephra_gateway.delivery import Emit, body_of, deliver
-from nephra_gateway.gateway import gateway_of
+from nephra_gateway.gateway import Gateway, gateway_of
 from nephra_gateway.messages import CaseRequest
+from nephra_gateway.planning import Plan
+from nephra_gateway.predictors import NotYet
 
 router = APIRouter()
 
@@ -32,10 +35,30 @@ async def cases(request: Request) -> Response:
         raise invalid(error) from error
     ticket = new_ticket()
     request.state.members |= {"operation": "cases", "ticket": ticket}
-    made, warnings = await gateway.cases.prepare(asked)
+
+    async def prepare() -> tuple[Plan, list[str]]:
+        return await gateway.cases.prepare(asked)
+
+    prepared = await _prepare_now(gateway, prepare)
 
     async def work(emit: Emit) -> dict[str, Any]:
+        if prepared is not None:
+            made, warnings = prepared
+        else:
+            made, warnings = await gateway.predictors.patiently(prepare, emit)
         answer = await gateway.cases.run(asked, made, warnings, ticket, emit)
         return answer.model_dump(mode="json", exclude_none=True)
 
-    return await deliver(request, work, gateway.settings.heartbeat_s)
+    return await deliver(request, "cases", work)
+
+
+async def _prepare_now(
+    gateway: Gateway, prepare: Callable[[], Awaitable[tuple[Plan, list[str]]]]
+) -> tuple[Plan, list[str]] | None:
+    """Judge a request before the answer begins; None if a predictor has to be waited for."""
+    try:
+        return await prepare()
+    except NotYet:
+        if gateway.settings.retry_s == 0:
+            raise
+        return None

@@ -36,9 +36,20 @@ async def bundles(request: Request) -> list[BundleDescription]:
     return await gateway_of(request).predictors.bundles()
 
 
-@router.get("/healthz")
-async def healthz() -> Health:
+@router.get("/livez")
+async def livez() -> Health:
     """Whether the gateway lives."""
+    return Health(status="alive")
+
+
+@router.get("/healthz")
+async def healthz(request: Request) -> Health:
+    """Whether the gateway can take requests; predictors that are down are waited for.
+
+    Raises:
+        Unavailable: its data root cannot be used.
+    """
+    await gateway_of(request).storage.check()
     return Health(status="alive")
 
 

@@ -27,20 +27,23 @@ async def run(operation: str, request: Request) -> Response:
     """
     gateway = gateway_of(request)
     request.state.members["operation"] = operation[:100]
-    await gateway.predictors.find(operation)
+    await gateway.predictors.expect(operation)
     body = await body_of(request, gateway.settings.max_body_bytes)
-    if "ticket" in body:
-        raise RequestInvalid(
-            "'ticket' is given by the gateway, not by the request.", "Leave it out."
-        )
+    for member in ("ticket", "step"):
+        if member in body:
+            raise RequestInvalid(
+                f"'{member}' is given by the gateway, not by the request.", "Leave it out."
+            )
     ticket = new_ticket()
     request.state.members["ticket"] = ticket
 
     async def work(emit: Emit) -> dict[str, Any]:
         async with gateway.tickets.whole(ticket):
-            return await gateway.predictors.run(operation, {**body, "ticket": ticket}, emit)
+            given = {"ticket": ticket, "step": ""}
+            return await gateway.predictors.run(operation, {**body, **given}, emit)
 
-    return await deliver(request, work, gateway.settings.heartbeat_s)
+    known = gateway.predictors.knows(operation)
+    return await deliver(request, operation if known else "unknown", work)
 
 
 @router.api_route("/{address:path}", methods=_OTHER_METHODS)

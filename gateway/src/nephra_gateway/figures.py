@@ -1,0 +1,71 @@
+"""What is counted of a gateway, for Prometheus; docs/reference/metrics.md says what it means."""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from nephra_contract import logs
+
+_BUCKETS_S = (0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+_PREFIX = "nephra_gateway"
+
+
+class Figures:
+    """Counters of one gateway, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            f"{_PREFIX}_requests",
+            "Requests answered.",
+            ["operation", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            f"{_PREFIX}_request_duration_seconds",
+            "From a request to the end of its answer.",
+            ["operation"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.in_flight = self._gauge("requests_in_flight", "Requests being served.", "operation")
+        self.waiting = self._gauge(
+            "requests_waiting", "Requests that wait to try again.", "predictor"
+        )
+        self.retries = self._counter("retries", "Attempts after the first.")
+        self.lost = self._counter("lost", "Requests that were given up.")
+        self.up = self._gauge("predictor_up", "Whether a predictor is ready.", "predictor")
+        self.data_root = self._gauge(
+            "data_root_usable", "Whether the data root is there and can be written."
+        )
+
+    def count(self, operation: str, status: int, seconds: float) -> None:
+        """Count a request that has been answered."""
+        self.requests.labels(operation, str(status)).inc()
+        self.seconds.labels(operation).observe(seconds)
+
+    def serve(self, host: str, port: int) -> None:
+        """Show them on a port of their own, from a thread of its own.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        start_http_server(port, host, self.registry)
+        logs.line("showing metrics", host=host, port=port)
+
+    def _counter(self, name: str, text: str) -> Counter:
+        labels = ["predictor", "reason"]
+        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
