@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
+import socket
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +36,15 @@ def toy() -> ModuleType:
 
 
 @pytest.fixture
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
 def script() -> Path:
     """The toy predictor as a program."""
     return SCRIPT
@@ -54,3 +68,41 @@ def url(toy: ModuleType, data: DataRoot) -> Iterator[str]:
     toy.ENDS.clear()
     with served("toy", toy.build(data), ServingSettings(data=data.root)) as address:
         yield address
+
+
+Started = tuple["subprocess.Popen[str]", str]
+
+
+@pytest.fixture
+def start(data: DataRoot) -> Callable[..., AbstractContextManager[Started]]:
+    """Start the toy predictor as a process of its own; yields it and its URL when it is ready."""
+
+    @contextmanager
+    def started(*arguments: str, until: str = "ready", **environment: str) -> Iterator[Started]:
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *arguments],
+            env={**os.environ, "NEPHRA_DATA": str(data.root), "NEPHRA_PORT": "0", **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        try:
+            yield process, _url(process, until)
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()
+
+    return started
+
+
+def _url(process: subprocess.Popen[str], until: str) -> str:
+    """Read the log until it says that it listens, and `until`."""
+    assert process.stderr is not None
+    said: dict[str, dict[str, object]] = {}
+    for text in process.stderr:
+        line = json.loads(text)
+        said[line["message"]] = line
+        if said.keys() >= {"listening", until}:
+            return f"http://{said['listening']['host']}:{said['listening']['port']}"
+    raise AssertionError("the server ended before it listened")

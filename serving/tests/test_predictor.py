@@ -9,7 +9,7 @@ import pytest
 from nephra_contract.paths import DataRoot
 from nephra_serving.testing import served
 
-OFFERED = ("keep", "endless", "linger", "broken")
+OFFERED = ("keep", "endless", "linger", "grip", "broken")
 
 
 def predict(url: str, model: str, *instances: object, **headers: str) -> httpx.Response:

@@ -1,34 +1,33 @@
+"""What a predictor says before its worker has loaded what it needs."""
+
 from __future__ import annotations
 
-import asyncio
-from types import ModuleType
+import json
+from typing import Any
 
 import httpx
 
 from nephra_contract.paths import DataRoot
-from nephra_serving.server import Server
-from nephra_serving.settings import ServingSettings
 
 
-def test_a_model_that_is_not_ready_is_said_to_be_so(toy: ModuleType, data: DataRoot) -> None:
-    """503 with Retry-After from the model, from a request to it, and from the server."""
-    server = Server("toy", toy.build(data), ServingSettings(data=data.root))
-    server.registered_models.get_model("keep").ready = False
-
-    async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(server.rest.application())
-        async with httpx.AsyncClient(transport=transport, base_url="http://toy") as client:
-            return [
-                await client.get("/v1/models/keep"),
-                await client.get("/readyz"),
-                await client.get("/v2/health/ready"),
-                await client.post("/v1/models/keep:predict", json={"instances": [{}]}),
-                await client.get("/v1/models/endless"),
-            ]
-
-    *unready, other = asyncio.run(ask())
-    for answer in unready:
-        assert answer.status_code == 503
-        assert int(answer.headers["retry-after"]) > 0
-        assert answer.headers["content-type"] == "application/problem+json"
-    assert other.status_code == 200
+def test_a_predictor_lives_before_it_is_ready(start: Any, data: DataRoot) -> None:
+    """/healthz answers while models load; everything else is 503 until they are loaded."""
+    go = data.root / "go"
+    with start(until="listening", TOY_BUILD="wait", TOY_GO=str(go)) as (process, url):
+        assert httpx.get(f"{url}/healthz", timeout=60).json() == {"status": "alive"}
+        for answer in (
+            httpx.get(f"{url}/readyz", timeout=60),
+            httpx.get(f"{url}/v2/health/ready", timeout=60),
+            httpx.get(f"{url}/operations", timeout=60),
+            httpx.get(f"{url}/bundles", timeout=60),
+            httpx.get(f"{url}/v1/models/keep", timeout=60),
+            httpx.post(f"{url}/v1/models/keep:predict", json={"instances": [{}]}, timeout=60),
+        ):
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "model_not_ready"
+            assert int(answer.headers["retry-after"]) > 0
+            assert answer.headers["content-type"] == "application/problem+json"
+        go.touch()
+        assert any(json.loads(line)["message"] == "ready" for line in process.stderr)
+        assert httpx.get(f"{url}/readyz", timeout=60).json() == {"ready": True}
+        assert httpx.get(f"{url}/v1/models/keep", timeout=60).json()["ready"] is True

@@ -5,42 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from nephra_contract.paths import DataRoot
-
-
-@contextmanager
-def started(
-    script: Path, data: DataRoot, *arguments: str, **environment: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The toy predictor as a process of its own; yields it and its URL."""
-    process = subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        env={**os.environ, "NEPHRA_DATA": str(data.root), "NEPHRA_PORT": "0", **environment},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        yield process, _url(process)
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
-
-
-def _url(process: subprocess.Popen[str]) -> str:
-    assert process.stderr is not None
-    for text in process.stderr:
-        line = json.loads(text)
-        if line["message"] == "listening":
-            return f"http://{line['host']}:{line['port']}"
-    raise AssertionError("the server ended before it listened")
 
 
 def listening(pid: int) -> set[str]:
@@ -62,22 +32,22 @@ def listening(pid: int) -> set[str]:
     return addresses
 
 
-def test_only_loopback_listens(script: Path, data: DataRoot) -> None:
+def test_only_loopback_listens(start: Any, data: DataRoot) -> None:
     """One socket, on 127.0.0.1; KServe's own 0.0.0.0 and its gRPC port are not there."""
-    with started(script, data) as (process, url):
+    with start() as (process, url):
         assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
         assert listening(process.pid) == {"0100007F"}
 
 
-def test_a_container_listens_where_it_is_told(script: Path, data: DataRoot) -> None:
+def test_a_container_listens_where_it_is_told(start: Any, data: DataRoot) -> None:
     """NEPHRA_HOST=0.0.0.0 is what images set; the check above can therefore fail."""
-    with started(script, data, NEPHRA_HOST="0.0.0.0") as (process, _):
+    with start(NEPHRA_HOST="0.0.0.0") as (process, _):
         assert listening(process.pid) == {"00000000"}
 
 
-def test_sigterm_cancels_running_work_and_ends(script: Path, data: DataRoot) -> None:
+def test_sigterm_cancels_running_work_and_ends(start: Any, data: DataRoot) -> None:
     """The caller hears 503, nothing is left in the data root, and the process ends with 0."""
-    with started(script, data) as (process, url):
+    with start() as (process, url):
         with httpx.stream(
             "POST",
             f"{url}/v1/models/endless:predict",
@@ -94,10 +64,10 @@ def test_sigterm_cancels_running_work_and_ends(script: Path, data: DataRoot) -> 
         assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
 
 
-def test_a_drained_server_finishes_its_work(script: Path, data: DataRoot) -> None:
+def test_a_drained_server_finishes_its_work(start: Any, data: DataRoot) -> None:
     """With time to drain, what runs at SIGTERM is answered, and the process ends with 0."""
     go = data.root / "go"
-    with started(script, data, NEPHRA_DRAIN_S="60", TOY_GO=str(go)) as (process, url):
+    with start(NEPHRA_DRAIN_S="60", TOY_GO=str(go)) as (process, url):
         with httpx.stream(
             "POST",
             f"{url}/v1/models/linger:predict",
@@ -116,7 +86,7 @@ def test_a_drained_server_finishes_its_work(script: Path, data: DataRoot) -> Non
 def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
     """With NEPHRA_EXIT_WITH_PARENT a predictor outlives `nephra up` by no more than a moment."""
     launch = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid); p.wait()"
-    with subprocess.Popen(
+    with subprocess.Popen(  # the parent of the server
         [sys.executable, "-c", launch, sys.executable, str(script)],
         env={
             **os.environ,
@@ -128,15 +98,15 @@ def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
         stderr=subprocess.PIPE,
         text=True,
     ) as parent:
-        _url(parent)
+        assert parent.stderr is not None
+        assert any(json.loads(line)["message"] == "ready" for line in parent.stderr)
         parent.kill()
         # The pipe closes when the last process that holds it has ended.
-        assert parent.stderr is not None
         lines = [json.loads(line) for line in parent.stderr]
         assert lines[-1]["message"] == "ended"
 
 
-def test_arguments_reach_us_and_not_kserve(script: Path, data: DataRoot) -> None:
+def test_arguments_reach_us_and_not_kserve(start: Any, data: DataRoot) -> None:
     """KServe parses the command line at import; ours must not mean something to it."""
-    with started(script, data, "serve", "--port", "0", "--host", "127.0.0.1") as (_, url):
+    with start("serve", "--port", "0", "--host", "127.0.0.1") as (_, url):
         assert httpx.get(f"{url}/healthz", timeout=60).json() == {"status": "alive"}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from nephra_contract.errors import Cancelled
+from nephra_contract.errors import BundleInvalid, Cancelled
 from nephra_contract.execution import OperationRunner
 from nephra_contract.operation import Input, NoParameters, Operation, Outcome, Parameters
 from nephra_contract.paths import DataRoot
@@ -72,6 +75,17 @@ def linger(labels: LabelMap, parameters: Linger, progress: Progress) -> LabelMap
     return labels
 
 
+class Grip(NoParameters):
+    """Never ends, and lets no other thread of its process run."""
+
+
+def grip(labels: LabelMap, parameters: Grip, progress: Progress) -> LabelMap:
+    """Count in C, where the interpreter's lock is held and no signal is looked at."""
+    progress.advance(0.5, "gripping")
+    sum(itertools.repeat(0, 10**15))
+    return labels
+
+
 class Broken(NoParameters):
     """Fails as nobody foresaw."""
 
@@ -85,12 +99,23 @@ OPERATIONS = (
     Operation("toy/keep", (MASK,), Keep, keep),
     Operation("toy/endless", (MASK,), Endless, endless),
     Operation("toy/linger", (MASK,), Linger, linger),
+    Operation("toy/grip", (MASK,), Grip, grip),
     Operation("toy/broken", (MASK,), Broken, broken),
 )
 
 
 def build(data: DataRoot) -> OperationRunner:
-    """The toy's runner."""
+    """The toy's runner; TOY_BUILD says how its making goes."""
+    how = os.environ.get("TOY_BUILD", "")
+    if how == "wait":
+        while not Path(os.environ["TOY_GO"]).exists():
+            time.sleep(0.01)
+    if how == "refuse":
+        raise BundleInvalid("The toy's bundle is broken.", "Mend it.")
+    if how == "break":
+        raise ZeroDivisionError("/secret/path")
+    if how == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     return OperationRunner.of("toy", OPERATIONS, data, 10**6)
 
 

@@ -13,11 +13,12 @@ def to_json(answer: Answer) -> dict[str, Any]:
 
     NumPy's numbers and arrays become JSON's; NaN and infinities become null, for JSON has none.
     """
-    text = answer.model_dump_json(exclude_none=True, fallback=_plain)
+    text = answer.model_dump_json(exclude_none=True, fallback=plain)
     content: dict[str, Any] = json.loads(text)
     return content
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON cannot say as what it can."""
     convert = getattr(value, "tolist", None)
     return str(value) if convert is None else convert()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
@@ -29,14 +28,12 @@ class Call:
     """What is known of one request while it is served.
 
     Args:
-        stop: set when the work is not wanted any more; seen by the worker's thread.
-        stopped: the same for the event loop.
+        stopped: the work is not wanted any more.
         gone: the caller has hung up.
         media_type: of a streamed answer; KServe leaves it out.
         members: for the request's line in the log.
     """
 
-    stop: threading.Event = field(default_factory=threading.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     media_type: str | None = None
@@ -44,7 +41,6 @@ class Call:
 
     def cancel(self) -> None:
         """The work is not wanted any more. To be called in the event loop."""
-        self.stop.set()
         self.stopped.set()
 
     def hang_up(self) -> None:

@@ -9,11 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nephra_contract import logs
 from nephra_contract.errors import Cancelled, NephraError, Refused, RequestInvalid
-from nephra_contract.execution import Runner
 from nephra_contract.messages import Answer, Problem
 from nephra_contract.parent import end_with_parent
 from nephra_contract.paths import DataRoot
@@ -22,7 +21,11 @@ from nephra_serving.answers import to_json
 from nephra_serving.defects import ours
 from nephra_serving.settings import ServingSettings
 
-Build = Callable[[DataRoot], Runner]
+if TYPE_CHECKING:
+    # The server's own process needs none of what operations need.
+    from nephra_contract.execution import Runner
+
+Build = Callable[[DataRoot], "Runner"]
 
 
 def main(predictor: str, build: Build, argv: Sequence[str] | None = None) -> int:
@@ -30,7 +33,9 @@ def main(predictor: str, build: Build, argv: Sequence[str] | None = None) -> int
 
     Args:
         predictor: the service's name, for example `postprocess`.
-        build: makes its runner, with models loaded and checked.
+        build: makes its runner, with models loaded and checked. A server calls it in a worker
+            process, which imports it by its name: it has to be a function of a module, and what
+            operations need is best imported within it.
         argv: the arguments; the process's own by default.
 
     Returns:
@@ -76,11 +81,15 @@ def _parser(predictor: str, settings: ServingSettings) -> argparse.ArgumentParse
 def _serve(predictor: str, build: Build, settings: ServingSettings) -> int:
     logs.configure(predictor)
     # KServe takes seconds to import, and `run` does not need it.
+    from nephra_serving.hands import Post
     from nephra_serving.server import Server
+    from nephra_serving.worker import refer
 
     if settings.exit_with_parent:
         end_with_parent()
-    Server(predictor, build(_data_root(settings.data)), settings).start()
+    data = _data_root(settings.data)
+    post = Post(predictor, refer(build), data.root, settings.stop_s)
+    Server(predictor, post, settings).start()
     return 0
 
 

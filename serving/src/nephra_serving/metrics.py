@@ -23,6 +23,7 @@ class Metrics:
     seconds: Histogram
     running: Gauge
     waiting: Gauge
+    lost: Counter
 
     @contextmanager
     def watch(self, operation: str) -> Iterator[None]:
@@ -53,4 +54,5 @@ def metrics() -> Metrics:
         ),
         Gauge("nephra_requests_running", "Requests worked on now.", ["operation"]),
         Gauge("nephra_requests_waiting", "Requests that wait for their turn."),
+        Counter("nephra_workers_lost", "Workers that ended unasked, and were replaced."),
     )

@@ -7,16 +7,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from nephra_contract.errors import NephraError, Refused, RequestInvalid
-from nephra_contract.execution import Runner
-from nephra_contract.messages import Answer, OperationDescription
-from nephra_contract.progress import Progress
+from nephra_contract.messages import Event, OperationDescription
 from nephra_serving import sdk
-from nephra_serving.answers import to_json
 from nephra_serving.calls import Call, current
-from nephra_serving.defects import ours
-from nephra_serving.metrics import metrics
+from nephra_serving.hands import Listen
 from nephra_serving.streaming import MEDIA_TYPE, stream
-from nephra_serving.work import Workers
+from nephra_serving.work import Job, Workers
 
 _SHAPE = 'Send {"instances": [{…}]}, one object for each piece of work.'
 
@@ -33,21 +29,26 @@ class OperationModel(sdk.Model):  # type: ignore[misc]
     """An operation as a KServe custom predictor, under the last part of its name.
 
     Args:
-        operation: as the runner describes it.
-        runner: does the work.
-        workers: decide when.
+        operation: as the worker describes it.
+        workers: do it.
         heartbeat_s: the longest silence of a stream.
     """
 
     def __init__(
-        self, operation: OperationDescription, runner: Runner, workers: Workers, heartbeat_s: float
+        self, operation: OperationDescription, workers: Workers, heartbeat_s: float
     ) -> None:
         super().__init__(operation.model, return_response_headers=True)
         self._operation = operation
-        self._runner = runner
         self._workers = workers
         self._heartbeat_s = heartbeat_s
-        self.ready = True
+
+    async def healthy(self) -> bool:
+        """Whether every worker has loaded what it needs."""
+        return self._workers.ready
+
+    def load(self) -> bool:
+        """Nothing: workers load by themselves."""
+        return self._workers.ready
 
     async def predict(
         self,
@@ -64,43 +65,32 @@ class OperationModel(sdk.Model):  # type: ignore[misc]
         call = current()
         call.members |= {"operation": self._operation.name, "ticket": _ticket(instances)}
 
-        async def work(progress: Progress) -> dict[str, Any]:
-            return await self._work(instances, progress, call)
+        async def work(listen: Listen) -> dict[str, Any]:
+            return await self._work(instances, listen, call)
 
         if MEDIA_TYPE in (headers or {}).get("accept", ""):
             call.media_type = MEDIA_TYPE
             return stream(work, call, self._heartbeat_s)
-        answer = await work(Progress(stop=call.stop))
+        answer = await work(_ignore)
         if response_headers is not None:
             response_headers["content-type"] = "application/json"
         return json.dumps(answer).encode()
 
     async def _work(
-        self, instances: list[dict[str, Any]], progress: Progress, call: Call
+        self, instances: list[dict[str, Any]], listen: Listen, call: Call
     ) -> dict[str, Any]:
-        def labour() -> list[Answer]:
-            try:
-                with metrics().watch(self._operation.name):
-                    return self._run(instances, progress)
-            except NephraError:
-                raise
-            except Exception as error:  # the border between operations and the server
-                raise ours(error) from error
-
+        job = Job(self._operation.name, self.name, instances, call, listen)
         try:
-            answers = await self._workers.run(labour, call)
+            answers = await self._workers.run(job)
         except NephraError as error:
             call.members["code"] = error.code
             raise
-        call.members["ticket"] = answers[-1].ticket
-        return {"predictions": [to_json(a) for a in answers]}
+        call.members["ticket"] = answers[-1].get("ticket")
+        return {"predictions": answers}
 
-    def _run(self, instances: list[dict[str, Any]], progress: Progress) -> list[Answer]:
-        share = 1 / len(instances)
-        return [
-            self._runner.run(self.name, instance, progress.part(i * share, (i + 1) * share))
-            for i, instance in enumerate(instances)
-        ]
+
+def _ignore(_event: Event) -> None:
+    pass
 
 
 def _instances(payload: Any, headers: Mapping[str, str]) -> list[dict[str, Any]]:

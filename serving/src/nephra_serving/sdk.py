@@ -12,12 +12,14 @@ _argv, sys.argv = sys.argv, sys.argv[:1]
 try:
     from kserve import Model, ModelServer
     from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
+    from kserve.protocol.dataplane import DataPlane
     from kserve.protocol.rest.server import RESTServer, metrics_handler
     from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 finally:
     sys.argv = _argv
 
 __all__ = [
+    "DataPlane",
     "InvalidInput",
     "Model",
     "ModelNotFound",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -15,10 +13,11 @@ from fastapi import APIRouter, FastAPI
 
 from nephra_contract import logs
 from nephra_contract.errors import Unavailable
-from nephra_contract.execution import Runner
 from nephra_serving import errors, sdk
 from nephra_serving.calls import App, Border
+from nephra_serving.hands import Hire, Offer
 from nephra_serving.predictor import OperationModel
+from nephra_serving.scrapes import scraped
 from nephra_serving.settings import ServingSettings
 from nephra_serving.work import Workers
 
@@ -27,35 +26,69 @@ _LAST_S = 5.0
 
 
 class Server(sdk.ModelServer):  # type: ignore[misc]
-    """Serves all operations of a runner over the KServe V1 protocol; no gRPC.
+    """Serves what its workers offer over the KServe V1 protocol; no gRPC.
 
     Args:
         predictor: the service's name.
-        runner: what it offers.
+        hire: starts a worker.
         settings: where and how.
     """
 
-    def __init__(self, predictor: str, runner: Runner, settings: ServingSettings) -> None:
+    def __init__(self, predictor: str, hire: Hire, settings: ServingSettings) -> None:
         super().__init__(http_port=settings.port, workers=1, enable_grpc=False)
         self.predictor = predictor
-        self.work = Workers(settings.concurrency)
-        for operation in runner.describe():
-            self.register_model(OperationModel(operation, runner, self.work, settings.heartbeat_s))
-
-        self.rest = RestServer(self, runner, settings)
+        self._heartbeat_s = settings.heartbeat_s
+        #: Set when the workers are ready for the first time.
+        self.ready = threading.Event()
+        self.work = Workers(hire, settings.concurrency, self._offer, self._give_up)
+        self.dataplane = _DataPlane(self.registered_models, self.work)
+        self.rest = RestServer(self, settings)
 
     def start(self) -> None:
         """Serve until SIGTERM or SIGINT.
 
         Raises:
+            NephraError: there can be no worker.
             SystemExit: the address is taken.
         """
         asyncio.run(self.rest.start())
-        if not self.work.join(_LAST_S):
-            logs.line("work did not stop in time")
-            # Threads inside native libraries would crash the interpreter's own ending.
-            sys.stderr.flush()
-            os._exit(0)
+        if self.work.failure is not None:
+            raise self.work.failure
+
+    def _offer(self, offer: Offer) -> None:
+        """Serve what the workers offer, now that they are ready."""
+        models = self.registered_models.get_models()
+        models.clear()
+        for operation in offer.operations:
+            self.register_model(OperationModel(operation, self.work, self._heartbeat_s))
+        self.ready.set()
+
+    def _give_up(self) -> None:
+        self.rest.end()
+
+
+class _DataPlane(sdk.DataPlane):  # type: ignore[misc]
+    """KServe's, for models that are not known before they are loaded."""
+
+    def __init__(self, models: Any, work: Workers) -> None:
+        super().__init__(models)
+        self._work = work
+
+    async def model_ready(
+        self, model_name: str, disable_predictor_health_check: bool = False
+    ) -> bool:
+        """Whether a model is ready; KServe asks with the flag before it passes on a request.
+
+        A request is taken while a worker is replaced: it waits for the new one.
+
+        Raises:
+            Unavailable: nobody knows yet which models there are.
+            ModelNotFound: there is none of that name.
+        """
+        if self._work.offer is None:
+            raise _loading()
+        ready: bool = await super().model_ready(model_name, disable_predictor_health_check)
+        return ready or disable_predictor_health_check
 
 
 class RestServer(sdk.RESTServer):  # type: ignore[misc]
@@ -64,7 +97,7 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
     KServe's listens on all interfaces, and shares one application within a process.
     """
 
-    def __init__(self, server: Server, runner: Runner, settings: ServingSettings) -> None:
+    def __init__(self, server: Server, settings: ServingSettings) -> None:
         super().__init__(
             "",
             server.dataplane,
@@ -73,7 +106,6 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
             grace_period=int(settings.drain_s + _LAST_S),
         )
         self._name = server.predictor
-        self._runner = runner
         self._settings = settings
         self.config.host = settings.host
         self.config.lifespan = "off"
@@ -92,7 +124,12 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
     async def start(self) -> None:
         """Serve until told to end."""
         self.config.app = self.application()
-        await self._server.serve()
+        with scraped(self._settings.host, self._settings.metrics_port):
+            self._work.begin()
+            try:
+                await self._server.serve()
+            finally:
+                await self._work.close(_LAST_S)
         logs.line("ended")
 
     def listening(self, timeout_s: float) -> str:
@@ -127,24 +164,37 @@ class RestServer(sdk.RESTServer):  # type: ignore[misc]
         return {"status": "alive"}
 
     async def _ready(self) -> dict[str, bool]:
-        """Every model, not just the server as KServe's own says."""
-        for name in self.dataplane.model_registry.get_models():
-            if not await self.dataplane.model_ready(name):
-                raise Unavailable(f"The model '{name}' is not ready yet.", "Try again shortly.")
+        """Every worker, and with it every model, not just the server as KServe's own says."""
+        if not self._work.ready:
+            raise _loading()
         return {"ready": True}
 
     async def _operations(self) -> list[dict[str, Any]]:
-        return [o.model_dump(mode="json") for o in self._runner.describe()]
+        return [o.model_dump(mode="json") for o in self._offer().operations]
+
+    async def _bundles(self) -> list[dict[str, Any]]:
+        return [b.model_dump(mode="json") for b in self._offer().bundles]
+
+    def _offer(self) -> Offer:
+        """What the workers offer; remembered while one of them is replaced."""
+        if self._work.offer is None:
+            raise _loading()
+        return self._work.offer
 
     async def _withdraw(self, ticket: str) -> dict[str, int]:
         return {"withdrawn": await self._work.withdraw(ticket)}
 
-    async def _bundles(self) -> list[dict[str, Any]]:
-        return [b.model_dump(mode="json") for b in self._runner.bundles()]
+
+def _loading() -> Unavailable:
+    return Unavailable(
+        "The predictor is not ready: its workers load what they need.",
+        "Try again shortly.",
+        code="model_not_ready",
+    )
 
 
 class _UvicornServer(uvicorn.Server):
-    """Uvicorn that tells running work to stop when the process is told to end."""
+    """Uvicorn that lets accepted work finish when the process is told to end."""
 
     def __init__(self, config: uvicorn.Config, work: Workers, drain_s: float) -> None:
         super().__init__(config)
@@ -169,9 +219,11 @@ class _UvicornServer(uvicorn.Server):
             self.listening.set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """On the first signal drain, then stop the work; on a second one end at once.
+        """On the first signal drain, then stop the work; on a second one stop it at once.
 
-        Uvicorn's own would raise the signal again at the end, and kill the process with it.
+        Uvicorn closes the listeners and idle connections, lets the others finish what they
+        carry, and ends with the last of them. Its own handler would raise the signal again at the
+        end, and kill the process with it.
         """
         del frame
         if self._loop is not None:

@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from threadpoolctl import threadpool_limits
-
-from nephra_contract.paths import DataRoot
-from nephra_contract.results import nephra_version
-from nephra_nnunet.backends import open_backend
-from nephra_nnunet.engine import open_engine
-from nephra_nnunet.reader import Reader
-from nephra_nnunet.runner import NnunetRunner
-from nephra_nnunet.settings import Settings
+if TYPE_CHECKING:
+    from nephra_contract.paths import DataRoot
+    from nephra_nnunet.runner import NnunetRunner
+    from nephra_nnunet.settings import Settings
 
 
 def build(data: DataRoot) -> NnunetRunner:
-    """The runner of this predictor, its models loaded, checked and run once."""
+    """The runner of this predictor, for its worker: its models loaded, checked and run once."""
+    from nephra_nnunet.settings import Settings
+
     settings = Settings()
     # One operation without a server compiles what it needs, and no more.
     return open_runner(data, settings, warm_up=settings.warm_up and "run" not in sys.argv[1:2])
@@ -27,6 +25,14 @@ def build(data: DataRoot) -> NnunetRunner:
 
 def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunner:
     """The runner of this predictor with these settings."""
+    from threadpoolctl import threadpool_limits
+
+    from nephra_contract.results import nephra_version
+    from nephra_nnunet.backends import open_backend
+    from nephra_nnunet.engine import open_engine
+    from nephra_nnunet.reader import Reader
+    from nephra_nnunet.runner import NnunetRunner
+
     # The linear algebra under NumPy has threads of its own, which no other setting reaches.
     threadpool_limits(settings.thread_count)
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
@@ -43,6 +49,7 @@ def command() -> int:
     """Do what the arguments say."""
     if sys.argv[1:2] == ["bundle"]:
         from nephra_nnunet.bundle_command import main as bundle_main
+        from nephra_nnunet.settings import Settings
 
         return bundle_main(sys.argv[2:], Settings().bundles)
     if sys.argv[1:2] == ["bench"]:

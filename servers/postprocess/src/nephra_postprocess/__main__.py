@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from nephra_contract.execution import OperationRunner
-from nephra_contract.paths import DataRoot
-from nephra_postprocess.operations import OPERATIONS
-from nephra_postprocess.settings import Settings
-from nephra_postprocess.tubes.forest import backend
+if TYPE_CHECKING:
+    from nephra_contract.execution import OperationRunner
+    from nephra_contract.paths import DataRoot
 
 
 def build(data: DataRoot) -> OperationRunner:
-    """The runner of this predictor's operations on a data root."""
+    """The runner of this predictor's operations on a data root, for its worker."""
+    from nephra_contract.execution import OperationRunner
+    from nephra_postprocess.operations import OPERATIONS
+    from nephra_postprocess.settings import Settings
+    from nephra_postprocess.tubes.forest import backend
+
     # Found out here, once, and not at a first patient.
     backend()
     return OperationRunner.of("postprocess", OPERATIONS, data, Settings().max_voxels)

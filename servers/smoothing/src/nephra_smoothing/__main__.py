@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from nephra_contract.execution import OperationRunner
-from nephra_contract.paths import DataRoot
-from nephra_smoothing.operations import OPERATIONS
-from nephra_smoothing.settings import Settings
+if TYPE_CHECKING:
+    from nephra_contract.execution import OperationRunner
+    from nephra_contract.paths import DataRoot
 
 
 def build(data: DataRoot) -> OperationRunner:
-    """The runner of this predictor's operations on a data root."""
+    """The runner of this predictor's operations on a data root, for its worker."""
+    from nephra_contract.execution import OperationRunner
+    from nephra_smoothing.operations import OPERATIONS
+    from nephra_smoothing.settings import Settings
+
     return OperationRunner.of("smoothing", OPERATIONS, data, Settings().max_voxels)
 
 
