@@ -33,7 +33,7 @@ imagePullSecrets:
 restartPolicy: {{ . }}
 {{- end }}
 {{- with .deadline }}
-activeDeadlineSeconds: {{ . }}
+activeDeadlineSeconds: {{ int64 . }}
 {{- end }}
 securityContext:
   runAsNonRoot: true

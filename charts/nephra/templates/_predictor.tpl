@@ -8,8 +8,8 @@ What the three predictors' pods differ in, as JSON for nephra.podSpec: takes roo
       (dict "name" "NEPHRA_HOST" "value" "0.0.0.0")
       (dict "name" "NEPHRA_PORT" "value" "8080")
       (dict "name" "NEPHRA_METRICS_PORT" "value" "9090")
-      (dict "name" "NEPHRA_CONCURRENCY" "value" (toString $values.concurrency))
-      (dict "name" "NEPHRA_DRAIN_S" "value" (toString $values.drainSeconds))
+      (dict "name" "NEPHRA_CONCURRENCY" "value" (toString (int64 $values.concurrency)))
+      (dict "name" "NEPHRA_DRAIN_S" "value" (toString (int64 $values.drainSeconds)))
       (dict "name" "OMP_NUM_THREADS" "valueFrom" $cores) -}}
 {{- $pod := dict
       "component" .component
@@ -30,7 +30,7 @@ What the three predictors' pods differ in, as JSON for nephra.podSpec: takes roo
 {{- $_ := set $pod "mounts" $bundles.mounts -}}
 {{- if $gpu.enabled -}}
 {{- $_ := set $pod "image" (merge (dict "repository" $gpu.repository "digest" $gpu.digest) (omit $values.image "repository" "digest")) -}}
-{{- $count := dict $gpu.resourceName $gpu.count -}}
+{{- $count := dict $gpu.resourceName (toString (int64 $gpu.count)) -}}
 {{- $_ := set $pod "resources" (dict "requests" $values.resources.requests "limits" (merge (dict) $count $values.resources.limits)) -}}
 {{- $_ := set $pod "nodeSelector" $gpu.nodeSelector -}}
 {{- $_ := set $pod "tolerations" $gpu.tolerations -}}
