@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from nephra_cli import screen
-from nephra_cli.commands import bench, bundle, case, demo, lists, run, up
+from nephra_cli.commands import bench, bundle, case, check, demo, lists, run, up
 from nephra_contract.errors import NephraError
 
 INTERRUPTED = 130
@@ -75,3 +75,4 @@ app.command("bundles")(lists.bundles)
 app.command("bundle", context_settings=bundle.PASS_ON, add_help_option=False)(bundle.bundle)
 app.add_typer(bench.bench, name="bench")
 app.command("demo")(demo.demo)
+app.command("check")(check.check)

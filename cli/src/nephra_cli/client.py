@@ -119,6 +119,14 @@ class Client:
             request["structures"] = list(structures)
         return self.stream("cases", **request)
 
+    def ready(self) -> None:
+        """Ask whether all predictors are ready.
+
+        Raises:
+            NephraError: some are not; it names them.
+        """
+        self._json("GET", "/readyz")
+
     def labels(self) -> Any:
         """The label table, as the gateway gives it."""
         return self._json("GET", "/labels")

@@ -1,0 +1,1 @@
+"""What an installation is held to: known inputs, and what must come of them."""
