@@ -36,7 +36,7 @@ def open_runner(data: DataRoot, settings: Settings, warm_up: bool) -> NnunetRunn
     # The linear algebra under NumPy has threads of its own, which no other setting reaches.
     threadpool_limits(settings.thread_count)
     backend = open_backend(settings.backend, settings.thread_count, settings.device)
-    engine = open_engine(settings.bundles, backend, settings.memory)
+    engine = open_engine(settings.bundle_folders, backend, settings.memory)
     reader = Reader(settings.max_voxels)
     if warm_up:
         nephra_version()
@@ -51,7 +51,7 @@ def command() -> int:
         from nephra_nnunet.bundle_command import main as bundle_main
         from nephra_nnunet.settings import Settings
 
-        return bundle_main(sys.argv[2:], Settings().bundles)
+        return bundle_main(sys.argv[2:], *Settings().bundle_folders)
     if sys.argv[1:2] == ["bench"]:
         from nephra_nnunet.bench.command import main as bench_main
 

@@ -19,6 +19,7 @@ from nephra_nnunet.checkpoint import Checkpoint, read_checkpoint
 from nephra_nnunet.dataset import channel_count, read_heads
 from nephra_nnunet.documents import read_document
 from nephra_nnunet.manifest import (
+    MANIFEST,
     BundleManifest,
     check_channels,
     check_files,
@@ -114,6 +115,12 @@ class Bundle:
     def class_names(self) -> tuple[str, ...]:
         """What each value of `export.decide` is called in `dataset.json`."""
         return ("background", *self.heads.names) if self.heads.regions else self.heads.names
+
+
+def places(folders: Path | Sequence[Path]) -> list[Path]:
+    """Where bundles lie in these folders, folder by folder, in the order of their names."""
+    several = (folders,) if isinstance(folders, Path) else folders
+    return [p.parent for f in several for p in sorted(f.glob(f"[!.]*/{MANIFEST}"))]
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,8 +15,8 @@ from typing import Any, get_args
 
 from nephra_contract.errors import BundleInvalid, NephraError
 from nephra_contract.messages import Problem
-from nephra_nnunet.bundle import Bundle, load_bundle
-from nephra_nnunet.manifest import MANIFEST, NAME_PATTERN, TaskName
+from nephra_nnunet.bundle import Bundle, load_bundle, places
+from nephra_nnunet.manifest import NAME_PATTERN, TaskName
 from nephra_nnunet.presets import PRESETS, write_preset
 from nephra_nnunet.training import numbers, open_training
 
@@ -25,18 +26,19 @@ Outcome = tuple[dict[str, Any], bool]
 _DEFAULT_CHANNELS = {"totalseg": "A|P|D", "tumor": "A|P|D", "vessel": "A,P", "ureter": "D"}
 
 
-def main(arguments: Sequence[str], folder: Path) -> int:
+def main(arguments: Sequence[str], *folders: Path) -> int:
     """Run the command.
 
     Args:
         arguments: behind `bundle`.
-        folder: where bundles are kept, unless `--bundles` says otherwise.
+        folders: where bundles are kept, unless `--bundles` says otherwise; `add` adds to the
+            first.
 
     Returns:
         0; 2 if a bundle is refused. The problem of `add` is JSON on standard error, `check` says
         which and why in its list.
     """
-    asked = _parser(folder).parse_args(arguments)
+    asked = _parser(folders).parse_args(arguments)
     try:
         said, refused = asked.run(asked)
     except NephraError as error:
@@ -46,9 +48,16 @@ def main(arguments: Sequence[str], folder: Path) -> int:
     return 2 if refused else 0
 
 
-def _parser(folder: Path) -> argparse.ArgumentParser:
+def _parser(folders: Sequence[Path]) -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--bundles", type=Path, default=folder, help="default: %(default)s")
+    default = os.pathsep.join(str(f) for f in folders)
+    shared.add_argument(
+        "--bundles",
+        type=_folders,
+        default=default,
+        metavar="DIRS",
+        help="default: %(default)s",
+    )
     parser = argparse.ArgumentParser(prog="python -m nephra_nnunet bundle")
     commands = parser.add_subparsers(required=True, metavar="add|check|list")
     add = commands.add_parser("add", parents=[shared], help="copy a trained nnU-Net, and check it")
@@ -100,10 +109,11 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
 
 
 def _add(asked: argparse.Namespace) -> Outcome:
-    target = asked.bundles / asked.name
-    _check_request(asked, target)
-    asked.bundles.mkdir(parents=True, exist_ok=True)
-    partial = asked.bundles / f".{asked.name}.{uuid.uuid4().hex[:8]}"
+    home: Path = asked.bundles[0]
+    target = home / asked.name
+    _check_request(asked)
+    home.mkdir(parents=True, exist_ok=True)
+    partial = home / f".{asked.name}.{uuid.uuid4().hex[:8]}"
     try:
         _write(asked, partial)
         run_once(load_bundle(partial))
@@ -115,13 +125,13 @@ def _add(asked: argparse.Namespace) -> Outcome:
     return load_bundle(target).describe().model_dump(mode="json"), False
 
 
-def _check_request(asked: argparse.Namespace, target: Path) -> None:
+def _check_request(asked: argparse.Namespace) -> None:
     if not re.fullmatch(NAME_PATTERN, asked.name):
         raise BundleInvalid(
             f"'{asked.name}' is no name for a bundle.",
             "Use up to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first.",
         )
-    if target.exists():
+    if any((folder / asked.name).exists() for folder in asked.bundles):
         raise BundleInvalid(
             f"There is a bundle '{asked.name}' already.", "Remove it, or choose another name."
         )
@@ -187,9 +197,9 @@ def run_once(bundle: Bundle) -> None:
 
 def _check(asked: argparse.Namespace) -> Outcome:
     found: dict[str, Any] = {}
-    for name in asked.names or _names(asked.bundles):
+    for name, place in _chosen(asked).items():
         try:
-            bundle = load_bundle(asked.bundles / name)
+            bundle = load_bundle(place)
             run_once(bundle)
         except BundleInvalid as error:
             found[name] = {"ready": False, **_refusal(error)}
@@ -200,9 +210,9 @@ def _check(asked: argparse.Namespace) -> Outcome:
 
 def _list(asked: argparse.Namespace) -> Outcome:
     found: dict[str, Any] = {}
-    for name in _names(asked.bundles):
+    for name, place in _names(asked.bundles).items():
         try:
-            found[name] = load_bundle(asked.bundles / name).describe().model_dump(mode="json")
+            found[name] = load_bundle(place).describe().model_dump(mode="json")
         except BundleInvalid as error:
             found[name] = _refusal(error)
     return found, False
@@ -212,8 +222,19 @@ def _refusal(error: BundleInvalid) -> dict[str, str]:
     return {"refused": error.detail, "action": error.action}
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(p.parent.name for p in folder.glob(f"[!.]*/{MANIFEST}"))
+def _folders(text: str) -> tuple[Path, ...]:
+    return tuple(Path(piece) for piece in text.split(os.pathsep) if piece)
+
+
+def _names(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name of a bundle's folder → where it lies; of two alike the first."""
+    return dict(sorted({p.name: p for p in reversed(places(folders))}.items()))
+
+
+def _chosen(asked: argparse.Namespace) -> dict[str, Path]:
+    """Those that were named, or all that there are."""
+    there = _names(asked.bundles)
+    return {name: there.get(name, asked.bundles[0] / name) for name in asked.names or there}
 
 
 def _pieces(option: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from nephra_contract.progress import Progress
 from nephra_contract.volume import LabelMap
 from nephra_nnunet import compiled
 from nephra_nnunet.backends import Backend, Network
-from nephra_nnunet.bundle import Bundle, load_bundle
+from nephra_nnunet.bundle import Bundle, load_bundle, places
 from nephra_nnunet.memory import Memory
 from nephra_nnunet.plans import Resampling
 from nephra_nnunet.preparation import Image, Preparations
@@ -229,17 +229,46 @@ def _lay_over(below: NDArray[np.uint8], above: NDArray[np.uint8]) -> None:
         np.copyto(below[:, :, k], above[:, :, k], where=above[:, :, k] != 0)
 
 
-def open_engine(folder: Path, backend: Backend, memory: Memory | None = None) -> Engine:
-    """Load every bundle of a folder. What cannot work is said in the log, and when asked for."""
+def open_engine(
+    folders: Path | Sequence[Path], backend: Backend, memory: Memory | None = None
+) -> Engine:
+    """Load every bundle of these folders.
+
+    What cannot work is said in the log, and when it is asked for.
+
+    Raises:
+        BundleInvalid: it is not clear which bundle a request would mean.
+    """
     bundles: dict[str, Bundle] = {}
     broken: dict[str, BundleInvalid] = {}
-    for place in sorted(p for p in folder.glob("[!.]*") if (p / "bundle.yaml").is_file()):
+    for place in places(folders):
         try:
             bundle = load_bundle(place)
-            if bundle.name in bundles:
-                raise BundleInvalid(f"Two bundles are called '{bundle.name}'.", "Rename one.")
         except BundleInvalid as error:
             refuse(broken, place.name, error)
         else:
+            _check_apart(bundle, bundles.values())
             bundles[bundle.name] = bundle
     return Engine(bundles, broken, backend, memory or Memory())
+
+
+def _check_apart(bundle: Bundle, others: Iterable[Bundle]) -> None:
+    """Refuse what two folders call alike, and a second default."""
+    for other in others:
+        where = f"{_shown(other.folder)} and {_shown(bundle.folder)}"
+        if other.name == bundle.name:
+            raise BundleInvalid(
+                f"Two bundles are called '{bundle.name}': {where}.",
+                "Rename one in its bundle.yaml, or leave one out.",
+            )
+        both = other.manifest.default and bundle.manifest.default
+        if both and other.manifest.task == bundle.manifest.task:
+            raise BundleInvalid(
+                f"Two bundles are the default for the task '{bundle.manifest.task}': {where}.",
+                "Say `default: false` in one bundle.yaml, or leave one out.",
+            )
+
+
+def _shown(folder: Path) -> str:
+    """As much of a path as tells two folders apart, and nothing of the host's tree above."""
+    return "/".join(folder.parts[-2:])

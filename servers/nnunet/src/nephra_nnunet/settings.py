@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="NEPHRA_", frozen=True)
 
     bundles: Path = Field(
-        default=_BESIDE_THE_PACKAGES, description="Folder of bundles, one folder each."
+        default=_BESIDE_THE_PACKAGES,
+        description="Folder of bundles, one folder each; several are joined as in PATH.",
     )
     max_voxels: int = Field(
         default=MAX_VOXELS, gt=0, description="Voxels of the largest image read."
@@ -49,6 +50,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Images and prepared images kept for the next request on the same content.",
     )
+
+    @property
+    def bundle_folders(self) -> tuple[Path, ...]:
+        """The folders of bundles; new ones are added to the first."""
+        return tuple(Path(p) for p in str(self.bundles).split(os.pathsep) if p)
 
     @property
     def memory(self) -> Memory:
