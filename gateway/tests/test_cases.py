@@ -98,7 +98,8 @@ def test_steps_that_do_not_wait_for_each_other_overlap(gateway: httpx.Client, ga
             if {"vessel-joined", "fat"} <= set(came):
                 gates.go.set()
     assert came.index("vessel-joined") < came.index("ureter")
-    assert came[-2:] == ["merge", "scene"]
+    # The preview is in nobody's way, and comes when its turn does.
+    assert [stage for stage in came if stage != "preview"][-2:] == ["merge", "scene"]
 
 
 def test_progress_rises_to_one(gateway: httpx.Client, gates: Any) -> None:
