@@ -1,4 +1,4 @@
-"""What holds for all objects of every installation: each rule gives the sentences of what breaks it."""
+"""What holds for all objects of every installation: each rule says what breaks it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ Rule = Callable[[Objects], Iterator[str]]
 UID = 10001
 #: What the restricted profile allows, image volumes too.
 _VOLUMES = {
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim",
-    "projected", "secret",
-}  # fmt: skip
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 _PINNED = re.compile(r"^[^@]+(:(?!latest(@|$))[A-Za-z0-9_][\w.-]*|@sha256:[0-9a-f]{64})$")
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _OWN = "app.kubernetes.io/"
@@ -53,9 +60,13 @@ def probes(objects: Objects) -> Iterator[str]:
 def non_root(objects: Objects) -> Iterator[str]:
     """Every pod runs as our user, under the runtime's seccomp profile."""
     wanted = {
-        "runAsNonRoot": True, "runAsUser": UID, "runAsGroup": UID, "fsGroup": UID,
-        "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"},
-    }  # fmt: skip
+        "runAsNonRoot": True,
+        "runAsUser": UID,
+        "runAsGroup": UID,
+        "fsGroup": UID,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     for pod in pods(list(objects)):
         if pod.spec.get("securityContext") != wanted:
             yield f"{pod.owner}: {pod.spec.get('securityContext')}"
@@ -138,7 +149,7 @@ def nothing_of_the_host(objects: Objects) -> Iterator[str]:
 
 
 def volumes(objects: Objects) -> Iterator[str]:
-    """Every mount has its volume and every volume a mount; what is in memory or on the node ends."""
+    """Every mount has its volume and every volume a mount; what lies on the node is bounded."""
     for pod in pods(list(objects)):
         defined = [v["name"] for v in pod.spec.get("volumes", ())]
         mounted = [m["name"] for c in pod.containers for m in c.get("volumeMounts", ())]
@@ -170,7 +181,11 @@ def references(objects: Objects) -> Iterator[str]:
         wanted |= {f"Secret/{s['name']}" for s in pod.spec.get("imagePullSecrets", ())}
         wanted |= set(_volume_sources(pod))
         wanted |= {r for c in pod.containers for e in c.get("env", ()) for r in _env_sources(e)}
-    wanted |= {f"Secret/{t['secretName']}" for i in kinds(list(objects), "Ingress") for t in i["spec"].get("tls", ())}  # fmt: skip
+    wanted |= {
+        f"Secret/{t['secretName']}"
+        for i in kinds(list(objects), "Ingress")
+        for t in i["spec"].get("tls", ())
+    }
     yield from sorted(wanted - there)
 
 
@@ -264,6 +279,19 @@ def _selects(selector: Object, pod: Pod) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    resources, probes, non_root, closed_containers, pinned, covered, names, no_token,
-    nothing_of_the_host, volumes, environment, references, selectors, targets, belongs,
-)  # fmt: skip
+    resources,
+    probes,
+    non_root,
+    closed_containers,
+    pinned,
+    covered,
+    names,
+    no_token,
+    nothing_of_the_host,
+    volumes,
+    environment,
+    references,
+    selectors,
+    targets,
+    belongs,
+)

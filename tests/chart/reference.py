@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+
 from chart.rendering import CHART, Object
 from chart.schema import resolved, schema
+
+_HEAD = """# Values of the chart
+
+Written from `charts/nephra/values.schema.json` and `values.yaml` by `make manifests`. A key that is
+not here is refused; `charts/nephra/ci/` has an example for each way of installing.
+"""
 
 
 def reference() -> str:
@@ -16,14 +23,14 @@ def reference() -> str:
     whole = schema()
     defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     parts = [
-        "# Values of the chart\n\n"
-        "Written from `charts/nephra/values.schema.json` and `values.yaml` by `make manifests`. A key that is not here is\n"
-        "refused; `charts/nephra/ci/` has an example for each way of installing.\n"
+        _HEAD,
     ]
     loose = [k for k, v in whole["properties"].items() if not v.get("properties")]
     for key in [None, *(k for k in whole["properties"] if k not in loose)]:
         if key is None:
-            parts.append(_table("General", "", {k: whole["properties"][k] for k in loose}, defaults, whole))  # fmt: skip
+            parts.append(
+                _table("General", "", {k: whole["properties"][k] for k in loose}, defaults, whole)
+            )
         else:
             part = whole["properties"][key]
             parts.append(_table(f"`{key}`", part["description"], {key: part}, defaults, whole))
@@ -35,7 +42,7 @@ def reference() -> str:
 
 def _table(title: str, about: str, parts: Object, defaults: Object, whole: Object) -> str:
     rows = "".join(
-        f"| `{path}` | {_type(part, whole)} | {_cell(default)} | {_escaped(resolved(part, whole)['description'])} |\n"
+        f"| `{path}` | {_type(part, whole)} | {_cell(default)} | {_about(part, whole)} |\n"
         for key in parts
         for path, part, default in _leaves(key, parts[key], defaults[key])
     )
@@ -82,6 +89,10 @@ def _rows(part: Object, prefix: str, whole: Object) -> Iterator[str]:
         yield from _rows(inner, f"{prefix}{key}.", whole)
         if isinstance(inner.get("items"), dict):
             yield from _rows(inner["items"], f"{prefix}{key}[].", whole)
+
+
+def _about(part: Object, whole: Object) -> str:
+    return _escaped(resolved(part, whole)["description"])
 
 
 def _cell(default: Any) -> str:

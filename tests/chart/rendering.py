@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,12 +21,18 @@ Object = dict[str, Any]
 
 #: What KServe's predictor has beside the fields of a pod.
 _EXTENSIONS = (
-    "minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "deploymentStrategy",
-    "labels", "annotations",
-)  # fmt: skip
+    "minReplicas",
+    "maxReplicas",
+    "scaleMetric",
+    "scaleTarget",
+    "timeout",
+    "deploymentStrategy",
+    "labels",
+    "annotations",
+)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """YAML that refuses a key given twice, which would hide one of the values."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -51,17 +58,22 @@ def values(name: str) -> Object:
 def texts(
     given: Mapping[str, Any] | None = None, name: str = NAME, namespace: str = NAMESPACE
 ) -> dict[str, str]:
-    """Template to rendered text.
+    """Template to rendered text; rendered once for the same values.
 
     Raises:
         helm_python.HelmError: the values are refused.
     """
-    return chart().render(dict(given or {}), name=name, namespace=namespace)
+    return dict(_rendered(json.dumps(given or {}), name, namespace))
+
+
+@cache
+def _rendered(given: str, name: str, namespace: str) -> dict[str, str]:
+    return chart().render(json.loads(given), name=name, namespace=namespace)
 
 
 def parse(text: str) -> list[Object]:
     """The objects of a YAML stream."""
-    return [o for o in yaml.load_all(text, _Loader) if o]  # noqa: S506
+    return [o for o in yaml.load_all(text, _Loader) if o]
 
 
 def render(
@@ -126,7 +138,13 @@ def pods(objects: list[Object] | tuple[Object, ...]) -> Iterator[Pod]:
             yield Pod(owner, meta["labels"], meta.get("annotations", {}), spec, serves=False)
         elif o["kind"] == "Deployment":
             meta = spec["template"]["metadata"]
-            yield Pod(owner, meta["labels"], meta.get("annotations", {}), spec["template"]["spec"], serves=True)  # fmt: skip
+            yield Pod(
+                owner,
+                meta["labels"],
+                meta.get("annotations", {}),
+                spec["template"]["spec"],
+                serves=True,
+            )
         elif o["kind"] == "InferenceService":
             yield _of_kserve(o, owner)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import kserve
 import kubernetes.client
-from chart.rendering import Object, pods
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from referencing import Registry, Resource
+
+from chart.rendering import Object, pods
 
 OLDEST, NEWEST = "1.32", "1.37"
 
@@ -42,37 +43,87 @@ _DURATION = {"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"}
 _SPECS: dict[str, Any] = {
     "gateway.networking.k8s.io/v1 HTTPRoute": _closed(
         "parentRefs rules",
-        parentRefs=_list(_closed("name", name=_STRING, namespace=_STRING, sectionName=_STRING, port=_COUNT, group=_STRING, kind=_STRING)),
+        parentRefs=_list(
+            _closed(
+                "name",
+                name=_STRING,
+                namespace=_STRING,
+                sectionName=_STRING,
+                port=_COUNT,
+                group=_STRING,
+                kind=_STRING,
+            )
+        ),
         hostnames=_list(_STRING),
-        rules=_list(_closed(
-            "backendRefs",
-            matches=_list(_closed("path", path=_closed("type value", type={"enum": ["PathPrefix", "Exact"]}, value=_STRING))),
-            backendRefs=_list(_closed("name port", name=_STRING, port=_COUNT)),
-            timeouts=_closed("", request=_DURATION, backendRequest=_DURATION),
-        )),
+        rules=_list(
+            _closed(
+                "backendRefs",
+                matches=_list(
+                    _closed(
+                        "path",
+                        path=_closed(
+                            "type value", type={"enum": ["PathPrefix", "Exact"]}, value=_STRING
+                        ),
+                    )
+                ),
+                backendRefs=_list(_closed("name port", name=_STRING, port=_COUNT)),
+                timeouts=_closed("", request=_DURATION, backendRequest=_DURATION),
+            )
+        ),
     ),
     "monitoring.coreos.com/v1 ServiceMonitor": _closed(
         "selector endpoints",
         selector=_closed("matchLabels", matchLabels=_TEXTS),
-        endpoints=_list(_closed("port", port=_STRING, path=_STRING, interval={"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"})),
+        endpoints=_list(
+            _closed(
+                "port",
+                port=_STRING,
+                path=_STRING,
+                interval={"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
+            )
+        ),
     ),
     "monitoring.coreos.com/v1 PrometheusRule": _closed(
         "groups",
-        groups=_list(_closed("name rules", name=_STRING, rules=_list(_closed(
-            "alert expr", alert=_STRING, expr=_STRING, labels=_TEXTS, annotations=_TEXTS,
-            **{"for": {"type": "string", "pattern": "^[0-9]+(s|m|h)$"}},
-        )))),
+        groups=_list(
+            _closed(
+                "name rules",
+                name=_STRING,
+                rules=_list(
+                    _closed(
+                        "alert expr",
+                        alert=_STRING,
+                        expr=_STRING,
+                        labels=_TEXTS,
+                        annotations=_TEXTS,
+                        **{"for": {"type": "string", "pattern": "^[0-9]+(s|m|h)$"}},
+                    )
+                ),
+            )
+        ),
     ),
     "keda.sh/v1alpha1 ScaledObject": _closed(
         "scaleTargetRef triggers",
-        scaleTargetRef=_closed("name", name=_STRING, apiVersion=_STRING, kind=_STRING, envSourceContainerName=_STRING),
-        minReplicaCount=_COUNT, maxReplicaCount=_COUNT, pollingInterval=_COUNT, cooldownPeriod=_COUNT,
-        triggers=_list(_closed(
-            "type metadata", type=_STRING, name=_STRING, metadata=_TEXTS, useCachedMetrics={"type": "boolean"},
-            metricType={"enum": ["Utilization", "AverageValue", "Value"]}, authenticationRef=_closed("name", name=_STRING, kind=_STRING),
-        )),
+        scaleTargetRef=_closed(
+            "name", name=_STRING, apiVersion=_STRING, kind=_STRING, envSourceContainerName=_STRING
+        ),
+        minReplicaCount=_COUNT,
+        maxReplicaCount=_COUNT,
+        pollingInterval=_COUNT,
+        cooldownPeriod=_COUNT,
+        triggers=_list(
+            _closed(
+                "type metadata",
+                type=_STRING,
+                name=_STRING,
+                metadata=_TEXTS,
+                useCachedMetrics={"type": "boolean"},
+                metricType={"enum": ["Utilization", "AverageValue", "Value"]},
+                authenticationRef=_closed("name", name=_STRING, kind=_STRING),
+            )
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def wrongs(o: Object, version: str) -> list[str]:
@@ -84,7 +135,13 @@ def wrongs(o: Object, version: str) -> list[str]:
     """
     kind = f"{o['apiVersion']} {o['kind']}"
     if kind in _SPECS:
-        schema = _closed("apiVersion kind metadata spec", apiVersion=_STRING, kind=_STRING, metadata=_META, spec=_SPECS[kind])  # fmt: skip
+        schema = _closed(
+            "apiVersion kind metadata spec",
+            apiVersion=_STRING,
+            kind=_STRING,
+            metadata=_META,
+            spec=_SPECS[kind],
+        )
         return _errors(Draft202012Validator(schema), o)
     if o["kind"] == "InferenceService":
         (pod,) = pods([o])
@@ -117,10 +174,15 @@ def _schema(version: str, name: str) -> Any:
 
 
 _SCALARS: dict[str, tuple[type, ...]] = {
-    "str": (str,), "int": (int,), "bool": (bool,), "float": (int, float),
-    "ResourceQuantity": (str, int, float), "IntOrString": (int, str), "datetime": (str,),
+    "str": (str,),
+    "int": (int,),
+    "bool": (bool,),
+    "float": (int, float),
+    "ResourceQuantity": (str, int, float),
+    "IntOrString": (int, str),
+    "datetime": (str,),
     "object": (object,),
-}  # fmt: skip
+}
 
 
 def unknown(value: Any, kind: str, path: str = "$") -> list[str]:

@@ -6,18 +6,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from chart.invariants import RULES, Rule, references
 from chart.rendering import CI, Object, of_ci, pods, render, values
 
 #: What the values name, and somebody else makes.
 EXTERNAL = {
     "full": {
-        "Secret/nephra-hashes", "Secret/nephra-certificate", "Secret/nephra-test-token",
-        "Secret/registry-credentials", "PersistentVolumeClaim/hospital-images",
-        "PersistentVolumeClaim/trained-models", "ConfigMap/hospital-ca",
+        "Secret/nephra-hashes",
+        "Secret/nephra-certificate",
+        "Secret/nephra-test-token",
+        "Secret/registry-credentials",
+        "PersistentVolumeClaim/hospital-images",
+        "PersistentVolumeClaim/trained-models",
+        "ConfigMap/hospital-ca",
     },
     "airgapped": {"Secret/nephra-hashes", "Secret/nephra-test-token", "Secret/registry"},
-}  # fmt: skip
+}
 #: extraObjects are their author's.
 FOREIGN = {"nephra-kidneys-hospital", "nephra-kidneys-as-text"}
 
@@ -129,12 +134,15 @@ SABOTAGE: tuple[tuple[str, Callable[[list[Object]], None]], ...] = (
     ("references", _drop("ServiceAccount")),
     ("references", _drop("PersistentVolumeClaim")),
     ("selectors", _first("Service", lambda o: o["spec"]["selector"].update(other="1"))),
-    ("selectors", _first("PodDisruptionBudget", lambda o: o["spec"]["selector"].pop("matchLabels"))),
+    (
+        "selectors",
+        _first("PodDisruptionBudget", lambda o: o["spec"]["selector"].pop("matchLabels")),
+    ),
     ("targets", _drop("Service")),
     ("targets", _first("ScaledObject", lambda o: o["spec"]["scaleTargetRef"].update(name="x"))),
     ("belongs", _first("ServiceAccount", lambda o: o["metadata"]["labels"].clear())),
     ("belongs", _first("ServiceAccount", lambda o: o["metadata"].pop("namespace"))),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("number", range(len(SABOTAGE)), ids=lambda n: f"{SABOTAGE[n][0]}-{n}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import helm_python
 import pytest
+
 from chart.rendering import render
 
 RWO = {"accessModes": ["ReadWriteOnce"]}
@@ -20,28 +21,85 @@ def _scaling(**given: Any) -> dict[str, Any]:
 
 
 REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"auth": {"mode": "none", "existingSecret": "s"}}, "auth.existingSecret has no use with auth.mode none"),
-    ({"auth": {"mode": "none"}, "ingress": HOST}, "auth.mode none behind an Ingress or an HTTPRoute"),
-    ({"auth": {"mode": "none"}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}, "auth.mode none behind an Ingress or an HTTPRoute"),
+    (
+        {"auth": {"mode": "none", "existingSecret": "s"}},
+        "auth.existingSecret has no use with auth.mode none",
+    ),
+    (
+        {"auth": {"mode": "none"}, "ingress": HOST},
+        "auth.mode none behind an Ingress or an HTTPRoute",
+    ),
+    (
+        {"auth": {"mode": "none"}, "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}},
+        "auth.mode none behind an Ingress or an HTTPRoute",
+    ),
     ({"ingress": {"enabled": True}}, "ingress.enabled needs ingress.host"),
-    ({"ingress": {**HOST, "tls": {"enabled": True}}}, "ingress.tls.enabled needs ingress.tls.secretName"),
-    ({"ingress": {"enabled": True, "host": "*", "tls": {"enabled": True, "secretName": "s"}}}, "ingress.tls needs a host of its own"),
+    (
+        {"ingress": {**HOST, "tls": {"enabled": True}}},
+        "ingress.tls.enabled needs ingress.tls.secretName",
+    ),
+    (
+        {"ingress": {"enabled": True, "host": "*", "tls": {"enabled": True, "secretName": "s"}}},
+        "ingress.tls needs a host of its own",
+    ),
     ({"httpRoute": {"enabled": True}}, "httpRoute.enabled needs httpRoute.parentRefs"),
-    ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "monitoring.serviceMonitor needs networkPolicy.scrapeFrom"),
-    ({"gateway": {"extraPredictors": {"other": "http://other"}}}, "gateway.extraPredictors needs networkPolicy.gatewayTo"),
-    ({"predictors": {"public": True, "kind": "Deployment"}}, "predictors.public needs predictors.kind InferenceService"),
-    ({"predictors": {"public": True}, "fullnameOverride": "n" * 36, "namespace": 30}, "predictors.public needs shorter names"),
-    (_scaling(minReplicas=3, maxReplicas=2), "smoothing.autoscaling.maxReplicas 2 is less than minReplicas 3"),
-    (_scaling(mode="hpa", minReplicas=0), "smoothing.autoscaling.minReplicas 0 is not possible with mode hpa"),
-    (_scaling(mode="none", minReplicas=0), "smoothing.autoscaling.minReplicas 0 with mode none never starts a pod"),
-    (_scaling(mode="keda", minReplicas=0), "smoothing.autoscaling.minReplicas 0 needs keda.triggers of yours"),
-    ({"persistence": {"accessModes": ["ReadWriteOncePod"]}}, "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim"),
-    ({**ONE_NODE, "gateway": {"replicas": 2}}, "gateway.replicas above 1 need persistence.accessModes ReadWriteMany"),
-    ({"persistence": RWO}, "smoothing.autoscaling allows 4 replicas, which needs persistence.accessModes ReadWriteMany"),
-    ({**ONE_NODE, "nnunet": {"autoscaling": {"mode": "none", "minReplicas": 2}}}, "nnunet.autoscaling allows 2 replicas"),
-    ({**ONE_NODE, "postprocess": {"autoscaling": {"mode": "external", "maxReplicas": 3}}}, "postprocess.autoscaling allows 3 replicas"),
-    ({**ONE_NODE, "postprocess": {"autoscaling": {"mode": "keda", "maxReplicas": 2}}}, "postprocess.autoscaling allows 2 replicas"),
-)  # fmt: skip
+    (
+        {"monitoring": {"serviceMonitor": {"enabled": True}}},
+        "monitoring.serviceMonitor needs networkPolicy.scrapeFrom",
+    ),
+    (
+        {"gateway": {"extraPredictors": {"other": "http://other"}}},
+        "gateway.extraPredictors needs networkPolicy.gatewayTo",
+    ),
+    (
+        {"predictors": {"public": True, "kind": "Deployment"}},
+        "predictors.public needs predictors.kind InferenceService",
+    ),
+    (
+        {"predictors": {"public": True}, "fullnameOverride": "n" * 36, "namespace": 30},
+        "predictors.public needs shorter names",
+    ),
+    (
+        _scaling(minReplicas=3, maxReplicas=2),
+        "smoothing.autoscaling.maxReplicas 2 is less than minReplicas 3",
+    ),
+    (
+        _scaling(mode="hpa", minReplicas=0),
+        "smoothing.autoscaling.minReplicas 0 is not possible with mode hpa",
+    ),
+    (
+        _scaling(mode="none", minReplicas=0),
+        "smoothing.autoscaling.minReplicas 0 with mode none never starts a pod",
+    ),
+    (
+        _scaling(mode="keda", minReplicas=0),
+        "smoothing.autoscaling.minReplicas 0 needs keda.triggers of yours",
+    ),
+    (
+        {"persistence": {"accessModes": ["ReadWriteOncePod"]}},
+        "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim",
+    ),
+    (
+        {**ONE_NODE, "gateway": {"replicas": 2}},
+        "gateway.replicas above 1 need persistence.accessModes ReadWriteMany",
+    ),
+    (
+        {"persistence": RWO},
+        "smoothing.autoscaling allows 4 replicas, which needs persistence.accessModes",
+    ),
+    (
+        {**ONE_NODE, "nnunet": {"autoscaling": {"mode": "none", "minReplicas": 2}}},
+        "nnunet.autoscaling allows 2 replicas",
+    ),
+    (
+        {**ONE_NODE, "postprocess": {"autoscaling": {"mode": "external", "maxReplicas": 3}}},
+        "postprocess.autoscaling allows 3 replicas",
+    ),
+    (
+        {**ONE_NODE, "postprocess": {"autoscaling": {"mode": "keda", "maxReplicas": 2}}},
+        "postprocess.autoscaling allows 2 replicas",
+    ),
+)
 
 ALLOWED: tuple[dict[str, Any], ...] = (
     {"auth": {"mode": "none"}},
@@ -56,8 +114,11 @@ ALLOWED: tuple[dict[str, Any], ...] = (
     _scaling(mode="none", minReplicas=3, maxReplicas=1),
     ONE_NODE,
     {"persistence": RWO, "smoothing": {"enabled": False}, "postprocess": FIXED},
-    {"persistence": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}, "gateway": {"replicas": 2}},
-)  # fmt: skip
+    {
+        "persistence": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
+        "gateway": {"replicas": 2},
+    },
+)
 
 
 @pytest.mark.parametrize(("given", "sentence"), REFUSED, ids=[s for _, s in REFUSED])

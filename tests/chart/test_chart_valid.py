@@ -6,8 +6,9 @@ import copy
 from typing import Any
 
 import helm_python
-import kubernetes_validate
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+
 from chart.rendering import CHART, CI, find, of_ci, render, values
 from chart.schemas import NEWEST, OLDEST, wrongs
 
@@ -44,10 +45,23 @@ def test_every_object_is_valid(name: str, version: str) -> None:
 def test_all_kinds_are_rendered_by_some_example() -> None:
     """So that no template stays untried."""
     assert {o["kind"] for name in CI for o in of_ci(name)} == {
-        "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "InferenceService",
-        "Ingress", "NetworkPolicy", "PersistentVolumeClaim", "Pod", "PodDisruptionBudget",
-        "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount", "ServiceMonitor",
-    }  # fmt: skip
+        "ConfigMap",
+        "Deployment",
+        "HTTPRoute",
+        "HorizontalPodAutoscaler",
+        "InferenceService",
+        "Ingress",
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "ScaledObject",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+    }
 
 
 def _first(kind: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+
 from chart.rendering import CHART, CI, chart, values
 from chart.schema import Path, at, is_closed, keys, resolved, schema
 
@@ -17,13 +18,20 @@ WHOLE = schema()
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 #: Where Kubernetes' own objects are passed through, or names are the user's.
 OPEN = {
-    "definitions.affinity.nodeAffinity", "definitions.affinity.podAffinity",
-    "definitions.affinity.podAntiAffinity", "definitions.amounts",
-    "definitions.env.valueFrom.configMapKeyRef", "definitions.env.valueFrom.fieldRef",
-    "definitions.env.valueFrom.resourceFieldRef", "definitions.env.valueFrom.secretKeyRef",
-    "definitions.labels", "definitions.stringMap", "definitions.volume", "extraObjects",
+    "definitions.affinity.nodeAffinity",
+    "definitions.affinity.podAffinity",
+    "definitions.affinity.podAntiAffinity",
+    "definitions.amounts",
+    "definitions.env.valueFrom.configMapKeyRef",
+    "definitions.env.valueFrom.fieldRef",
+    "definitions.env.valueFrom.resourceFieldRef",
+    "definitions.env.valueFrom.secretKeyRef",
+    "definitions.labels",
+    "definitions.stringMap",
+    "definitions.volume",
+    "extraObjects",
     "gateway.extraPredictors",
-}  # fmt: skip
+}
 
 
 def _refused(given: Any) -> bool:

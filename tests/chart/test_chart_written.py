@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from chart.rendering import ROOT, parse
 from chart.schemas import NEWEST, OLDEST, wrongs
 from chart.written import WRITTEN
@@ -21,7 +22,7 @@ def test_it_is_up_to_date(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.name)
 def test_manifests_are_valid_and_no_helm_is_in_them(path: Path) -> None:
-    """kubectl alone applies them; no token, hook or label of Helm's is among them."""
+    """Kubectl alone applies them; no token, hook or label of Helm's is among them."""
     text = path.read_text(encoding="utf-8")
     objects = parse(text)
     assert len(objects) > 10
@@ -34,9 +35,7 @@ def test_manifests_are_valid_and_no_helm_is_in_them(path: Path) -> None:
 
 def test_manifests_need_no_kserve_where_they_say_so() -> None:
     """One of Kubernetes' own kinds alone, one of InferenceServices."""
-    kinds = {
-        p.name: {o["kind"] for o in parse(p.read_text(encoding="utf-8"))} for p in MANIFESTS
-    }
+    kinds = {p.name: {o["kind"] for o in parse(p.read_text(encoding="utf-8"))} for p in MANIFESTS}
     assert "InferenceService" not in kinds["plain.yaml"]
     assert "InferenceService" in kinds["kserve.yaml"]
 

@@ -1,4 +1,4 @@
-"""What is written from the chart: plain manifests, the reference of its values, the defaults' snapshot.
+"""What is written from the chart: manifests, its values' reference, the defaults' snapshot.
 
 Run as `python -m chart.written [--write]` with `tests` on the path. Without --write it says what is
 out of date.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from chart.reference import reference
 from chart.rendering import ROOT, Object, render, texts, values
 
