@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import pkgutil
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 
 #: Modules of ours that need what is in no image: test kits, training, measuring beside others.
 ELSEWHERE = ("testing", "bench", "bundles", "torch", "torch_memory", "torch_sink", "stock")
+
+#: Installers, compilers, and what reports home.
+NOT_HERE = ("grpc_tools", "openvino_telemetry", "pip", "setuptools", "uv")
 
 
 def import_all(packages: list[str]) -> list[str]:
@@ -149,15 +153,23 @@ def try_engines() -> list[str]:
     return failures
 
 
+def try_limits() -> list[str]:
+    """What the image can do and should not, one sentence each."""
+    failures = [f"{n} is installed" for n in NOT_HERE if importlib.util.find_spec(n) is not None]
+    if os.getuid() == 0:
+        failures.append("this runs as root; the image's user is 10001")
+    if os.access(sys.prefix, os.W_OK):
+        failures.append(f"{sys.prefix} may be written by this user")
+    return failures
+
+
 def main(service: str) -> int:
     """0 if all is there."""
     warnings.simplefilter("ignore")
     packages = our_packages()
-    failures = import_all(packages) + try_engines()
+    failures = import_all(packages) + try_engines() + try_limits()
     if service not in packages:
         failures.append(f"{service} is not installed")
-    if os.getuid() == 0:
-        failures.append("this runs as root; the image's user is 10001")
     sys.stdout.write(f"{service}: {', '.join(packages)}: {len(failures)} failures\n")
     sys.stderr.write("".join(f"{failure}\n" for failure in failures))
     return 1 if failures else 0

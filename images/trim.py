@@ -1,9 +1,10 @@
 """Take out of an environment what no service needs at run time, and add byte code.
 
 Run as `python -m images.trim ENVIRONMENT IMPORTS` in a build stage. There is no list of files:
-what goes is what only developers need (tests, headers, stubs, static libraries, debug symbols),
-and of the libraries that are a collection of independent parts (VTK, OpenVINO) each part that
-importing all that our packages import does not load. proof.py then shows that it was not too much.
+what goes are a few whole distributions, what only developers need (tests, headers, stubs, static
+libraries, debug symbols), and of the libraries that are a collection of independent parts (VTK,
+OpenVINO) each part that importing all that our packages import does not load. proof.py then shows
+that it was not too much.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ DEVELOPMENT = {
     ".a", ".c", ".cc", ".cmake", ".cpp", ".cu", ".cuh", ".f", ".f90", ".h", ".hh", ".hpp", ".hxx",
     ".inl", ".lib", ".pc", ".pxd", ".pxi", ".pyi", ".pyx",
 }  # fmt: skip
-#: Distributions that compile or install; KServe asks for the first of them, and it for the other.
-BUILDERS = ("grpcio_tools", "setuptools")
+#: Distributions that others ask for and that do no service here.
+UNWANTED = {
+    "grpcio_tools": "compiles protocols; KServe brings it",
+    "openvino_telemetry": "reports each `import openvino` to its maker; OpenVINO has a stub for it",
+    "setuptools": "builds packages; grpcio-tools brings it",
+}
 #: Folders whose files are parts that work without each other.
 PARTS = ("vtkmodules", "openvino/libs")
 
@@ -37,9 +42,9 @@ def size_bytes(folder: Path) -> int:
     return sum(p.lstat().st_size for p in folder.rglob("*") if not p.is_dir())
 
 
-def drop_builders(site: Path) -> None:
-    """Delete the distributions that only build others."""
-    for name in BUILDERS:
+def drop_unwanted(site: Path) -> None:
+    """Delete whole distributions, by what they recorded at installation."""
+    for name in UNWANTED:
         for record in site.glob(f"{name}-*.dist-info/RECORD"):
             for path in _recorded(record):
                 path.unlink(missing_ok=True)
@@ -150,7 +155,7 @@ def main(environment: str, imports: str) -> int:
     """Trim, and print what came of it."""
     (site,) = Path(environment).resolve().glob("lib/python3.*/site-packages")
     sys.stdout.write(f"{size_bytes(site) / 1e6:8.1f} MB installed\n")
-    measure(site, "builders", lambda: drop_builders(site))
+    measure(site, "unwanted", lambda: drop_unwanted(site))
     measure(site, "development", lambda: drop_development(site))
     used = use(Path(environment) / "bin" / "python", imports)
     measure(site, "unused parts", lambda: drop_unused(site, used))
