@@ -66,14 +66,16 @@ class Storage:
         return os.access(folder, os.W_OK | os.X_OK)
 
     def _know(self, usable: bool) -> None:
-        if usable != self._usable and not (usable and self._usable is None):
+        path = str(self.data.root)
+        if not usable and self._usable is not False:
             logs.line(
-                "data root usable"
-                if usable
-                else "data root cannot be used: it is not there, not writable, or does not answer",
-                logging.INFO if usable else logging.ERROR,
-                path=str(self.data.root),
+                "data root cannot be used",
+                logging.ERROR,
+                path=path,
+                why="it is not there, not writable, or does not answer",
             )
+        elif usable and self._usable is False:
+            logs.line("data root usable again", path=path)
         self._usable, self._looked_s = usable, time.monotonic()
         self.figures.data_root.set(usable)
 
