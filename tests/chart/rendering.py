@@ -25,6 +25,7 @@ _EXTENSIONS = (
     "maxReplicas",
     "scaleMetric",
     "scaleTarget",
+    "autoScaling",
     "timeout",
     "deploymentStrategy",
     "labels",

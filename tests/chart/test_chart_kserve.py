@@ -97,7 +97,7 @@ def test_no_route_leads_to_a_predictor_unless_told() -> None:
     [
         ("none", "none", 2, 2),
         ("hpa", "hpa", 2, 4),
-        ("keda", "external", None, None),
+        ("keda", "keda", 2, 4),
         ("external", "external", None, None),
     ],
 )
@@ -109,8 +109,32 @@ def test_one_scaler_scales(mode: str, annotated: str, least: Any, most: Any) -> 
     assert o["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == annotated
     assert (predictor.get("minReplicas"), predictor.get("maxReplicas")) == (least, most)
     assert ("scaleMetric" in predictor) == (mode == "hpa")
-    assert len(kinds(render(given), "ScaledObject")) == (mode == "keda")
+    assert ("autoScaling" in predictor) == (mode == "keda")
+    assert not kinds(render(given), "ScaledObject")
     assert not kinds(render(given), "HorizontalPodAutoscaler")
+
+
+def test_keda_by_requests_is_the_charts_own() -> None:
+    """KServe then leaves scaling to others, and the ScaledObject names its Deployment."""
+    keda = {"prometheusAddress": "http://prometheus:9090", "requestsPerReplica": 3}
+    given = {"smoothing": {"autoscaling": {"mode": "keda", "keda": keda}}}
+    annotations = _services(given)["smoothing"]["metadata"]["annotations"]
+    assert annotations["serving.kserve.io/autoscalerClass"] == "external"
+    (scaler,) = kinds(render(given), "ScaledObject")
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "nephra-smoothing-predictor"
+    (trigger,) = scaler["spec"]["triggers"]
+    assert (trigger["type"], trigger["metadata"]["threshold"]) == ("prometheus", "3")
+    assert 'service="nephra-smoothing-predictor"' in trigger["metadata"]["query"]
+
+
+def test_keda_by_cpu_waits_for_no_deployment() -> None:
+    """KEDA refuses a ScaledObject by CPU whose Deployment KServe has not made: KServe writes it."""
+    given = {"smoothing": {"autoscaling": {"mode": "keda"}}}
+    assert not kinds(render(given), "ScaledObject")
+    (scaler,) = kinds(render({**given, "predictors": {"kind": "Deployment"}}), "ScaledObject")
+    assert scaler["spec"]["triggers"] == [
+        {"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}
+    ]
 
 
 def test_older_kserve_gets_what_it_knows() -> None:

@@ -76,6 +76,10 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "smoothing.autoscaling.minReplicas 0 needs keda.triggers of yours",
     ),
     (
+        _scaling(mode="keda", keda={"triggers": [{"type": "cpu", "metadata": {"value": "9"}}]}),
+        "smoothing.autoscaling.keda.triggers of type cpu are not possible with InferenceServices",
+    ),
+    (
         {"persistence": {"accessModes": ["ReadWriteOncePod"]}},
         "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim",
     ),

@@ -9,7 +9,7 @@ import helm_python
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from chart.rendering import CHART, CI, find, of_ci, render, values
+from chart.rendering import CHART, CI, chart, find, of_ci, render, values
 from chart.schemas import NEWEST, OLDEST, wrongs
 
 WANTED = {"minimal", "full", "gpu", "gateway-api", "ingress", "keda", "airgapped", "plain"}
@@ -40,6 +40,14 @@ def test_every_object_is_valid(name: str, version: str) -> None:
     """By closed schemas: Kubernetes' own, KServe's models, and ours for what comes as a CRD."""
     for o in of_ci(name):
         assert wrongs(o, version) == [], f"{o['kind']}/{o['metadata']['name']}"
+
+
+@pytest.mark.parametrize("name", sorted(set(CI) - {"full"}))
+def test_older_kubernetes_takes_it_too(name: str) -> None:
+    """The oldest that Chart.yaml allows; image volumes, which `full` has, are newer."""
+    oldest = str(chart().metadata["kubeVersion"]).removeprefix(">=").partition(".0-0")[0]
+    for o in of_ci(name):
+        assert wrongs(o, oldest) == [], f"{o['kind']}/{o['metadata']['name']}"
 
 
 def test_all_kinds_are_rendered_by_some_example() -> None:

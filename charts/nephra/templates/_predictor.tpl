@@ -116,3 +116,11 @@ rollingUpdate:
   maxUnavailable: 0
 {{- end -}}
 {{- end -}}
+
+{{/* What KEDA scales by: triggers (yours), requests (Prometheus) or cpu. */}}
+{{- define "nephra.kedaBy" -}}
+{{- if .keda.triggers -}}triggers
+{{- else if .keda.prometheusAddress -}}requests
+{{- else -}}cpu
+{{- end -}}
+{{- end -}}

@@ -37,6 +37,13 @@
 {{- if and (ne $scaling.mode "none") (lt (int $scaling.maxReplicas) (int $scaling.minReplicas)) -}}
 {{- fail (printf "%s.autoscaling.maxReplicas %v is less than minReplicas %v." $name $scaling.maxReplicas $scaling.minReplicas) -}}
 {{- end -}}
+{{- if and (eq $scaling.mode "keda") (eq $.Values.predictors.kind "InferenceService") -}}
+{{- range $scaling.keda.triggers -}}
+{{- if has .type (list "cpu" "memory") -}}
+{{- fail (printf "%s.autoscaling.keda.triggers of type %s are not possible with InferenceServices: KEDA refuses them until KServe has made the Deployment; without triggers KServe scales by CPU." $name .type) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if eq (int $scaling.minReplicas) 0 -}}
 {{- if eq $scaling.mode "hpa" -}}
 {{- fail (printf "%s.autoscaling.minReplicas 0 is not possible with mode hpa: without a pod there is no CPU to measure." $name) -}}
