@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,12 +34,20 @@ class Stranger(BaseHTTPRequestHandler):
             self._answer(200, b'{"event":"progress","stage":"half","fraction":0.5}\n')
         elif self.path == "/noise":
             self._answer(200, b"what?\n")
+        elif self.path == "/broken":
+            self._answer(200, b'{"event":"progress","stage":"half","fraction":0.5}\n', missing=9)
+        elif self.path[1:].isdigit():
+            self._answer(int(self.path[1:]), b"<html>so sorry</html>")
+        elif self.path.startswith("/under/a/path/"):
+            result = {"ticket": "1", "operation": self.path, "manifest_path": "m"}
+            event = {"event": "result", "result": result}
+            self._answer(200, json.dumps(event).encode() + b"\n")
         else:
-            self._answer(502, b"bad gateway")
+            self._answer(418, b"a teapot")
 
-    def _answer(self, status: int, body: bytes) -> None:
+    def _answer(self, status: int, body: bytes, missing: int = 0) -> None:
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + missing))
         self.end_headers()
         self.wfile.write(body)
 
@@ -144,6 +153,35 @@ def test_a_stream_that_ends_early_is_an_error(stranger: Client) -> None:
     assert next(events).stage == "half"
     with pytest.raises(Unavailable, match="before the result"):
         next(events)
+
+
+def test_a_stream_that_breaks_is_not_nobody(stranger: Client) -> None:
+    """A connection that is cut in the midst of an answer."""
+    events = stranger.stream("broken")
+    assert next(events).stage == "half"
+    with pytest.raises(Unavailable, match="broke before the answer"):
+        next(events)
+
+
+@pytest.mark.parametrize("status", ["502", "503", "504"])
+def test_what_an_ingress_says_is_told_from_the_gateways_words(
+    stranger: Client, status: str
+) -> None:
+    """Its page becomes a sentence, and a code to tell it by."""
+    with pytest.raises(Unavailable, match=f"answered {status}") as raised:
+        stranger.run(status)
+    assert raised.value.code == "gateway_unreachable"
+    assert "html" not in raised.value.detail
+    assert raised.value.action
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_gateway_may_lie_under_a_path(stranger: Client, slash: str) -> None:
+    """As an ingress has it for several applications on one host."""
+    with Client(f"{stranger.url}/under/a/path{slash}") as client:
+        assert client.run("smoothing/base").operation == "/under/a/path/smoothing/base"
+        with pytest.raises(NephraError, match="not one of a nephra"):
+            client.labels()
 
 
 @pytest.mark.parametrize("name", ["../labels", "inference/", "/a", "a b", "", "a?b", "A"])

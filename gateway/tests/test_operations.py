@@ -43,6 +43,7 @@ def test_an_operation_can_be_streamed(gateway: httpx.Client, gates: Any) -> None
     """The last event is the same answer."""
     answer = gateway.post("/inference/tumor", json=TUMOR, headers=NDJSON)
     assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["x-accel-buffering"] == "no"
     got = [Event.model_validate_json(line) for line in answer.text.splitlines()]
     assert {e.event for e in got[:-1]} == {"progress"}
     assert got[-1].result is not None

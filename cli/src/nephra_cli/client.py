@@ -23,6 +23,13 @@ from nephra_contract.messages import (
 NDJSON = "application/x-ndjson"
 _OPERATION = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
 M = TypeVar("M", bound=BaseModel)
+
+#: What an ingress or a load balancer says where it has no gateway, or not in time.
+_PASSING = {
+    502: "the gateway broke the connection off",
+    503: "no gateway is ready",
+    504: "the gateway did not answer in time",
+}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -42,7 +49,8 @@ class Client:
     """Talks to one gateway. Paths in requests are relative to its data root.
 
     Args:
-        url: of the gateway, for example `http://127.0.0.1:8000`.
+        url: of the gateway, for example `http://127.0.0.1:8000` or, where an ingress has it under
+            a path, `https://host/nephra`.
         token: the bearer token, if the gateway wants one.
         timeout_s: longest silence that is waited through; None waits for ever.
     """
@@ -79,8 +87,9 @@ class Client:
         Raises:
             NephraError: what the gateway said no to, or that it does not answer.
         """
-        body = self._json("POST", _route(operation), json=request)
-        return _parse(Answer, body)
+        # As a stream: what stands between would cut a connection on which nothing comes.
+        last = list(self.stream(operation, **request))[-1]
+        return _parse(Answer, last.result)
 
     def stream(self, operation: str, **request: Any) -> Iterator[Event]:
         """Run one operation (or `cases`); yields its events, the last of which is the result.
@@ -187,16 +196,29 @@ def _reachable(url: str) -> Iterator[None]:
         raise Unavailable(
             f"The gateway at {url} was silent for too long.", "Try again with a longer timeout."
         ) from error
-    except httpx.HTTPError as error:
+    except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.ProxyError) as error:
         raise Unavailable(
             f"No gateway answers at {url}.", "Start one with `nephra up`, or mend the address."
         ) from error
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"The connection to {url} broke before the answer was there.",
+            "Look into the log of the gateway and of what stands before it, then try again.",
+        ) from error
 
 
-def _problem(response: httpx.Response) -> RemoteError:
+def _problem(response: httpx.Response) -> NephraError:
     try:
         return RemoteError(Problem.model_validate(response.json()))
     except ValueError:
+        if response.status_code in _PASSING:
+            return Unavailable(
+                f"What stands before the gateway answered {response.status_code}: "
+                f"{_PASSING[response.status_code]}.",
+                "Try again shortly; if that stays so, look whether the gateway is ready, and "
+                "which limits its ingress has.",
+                code="gateway_unreachable",
+            )
         return RemoteError(
             Problem(
                 title="Not understood",

@@ -23,6 +23,9 @@ NDJSON = "application/x-ndjson"
 Emit = Callable[[Event], None]
 Work = Callable[[Emit], Awaitable[dict[str, Any]]]
 
+#: nginx would collect events until it had enough of them.
+_UNBUFFERED = {"X-Accel-Buffering": "no"}
+
 #: As what a stream counts of which the caller did not wait for the end.
 _HUNG_UP = Cancelled.status
 
@@ -78,7 +81,7 @@ async def deliver(request: Request, operation: str, work: Work) -> Response:
 
     if NDJSON in request.headers.get("accept", ""):
         events = _stream(request, counted, gateway.settings.heartbeat_s)
-        return StreamingResponse(events, media_type=NDJSON)
+        return StreamingResponse(events, media_type=NDJSON, headers=_UNBUFFERED)
     return JSONResponse(await _unless_gone(request, counted(_ignore)))
 
 

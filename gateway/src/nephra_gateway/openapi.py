@@ -66,7 +66,8 @@ def describe(operations: Iterable[OperationDescription], auth: str) -> dict[str,
             "Paths in requests and answers are relative to the data root. Not a medical device.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": "/"}],
+        # Where this document is: an ingress may have the gateway under a path.
+        "servers": [{"url": "."}],
         "tags": [
             {"name": "cases", "description": "The whole way."},
             {"name": "operations", "description": "One step."},
