@@ -1,0 +1,146 @@
+"""Who can reach whom, reckoned from the NetworkPolicies as a network would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from chart.rendering import NAMESPACE, Object, kinds, pods, render
+
+_COMPONENT = "app.kubernetes.io/component"
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a connection.
+
+    Args:
+        name: what the tests call it.
+        namespace: where it is.
+        labels: of the pod.
+    """
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
+
+
+STRANGER = End("stranger", NAMESPACE, {})
+FOREIGNER = End("foreigner", "elsewhere", {_COMPONENT: "gateway"})
+DNS = End("dns", "kube-system", {"k8s-app": "kube-dns"})
+PROMETHEUS = End("prometheus", "monitoring", {})
+
+
+def _ends(objects: list[Object]) -> list[End]:
+    ours = [End(p.labels[_COMPONENT], NAMESPACE, p.labels) for p in pods(objects)]
+    return [*ours, STRANGER, FOREIGNER, DNS, PROMETHEUS]
+
+
+def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+
+
+def _is_meant(peer: Object, end: End) -> bool:
+    namespace = {"kubernetes.io/metadata.name": end.namespace}
+    if "namespaceSelector" not in peer and end.namespace != NAMESPACE:
+        return False
+    return _selects(peer.get("namespaceSelector", {}), namespace) and _selects(
+        peer.get("podSelector", {}), end.labels
+    )
+
+
+def _lets(policies: list[Object], way: str, of: End, other: End, port: int) -> bool:
+    """Whether the policies of one end let a connection with another pass."""
+    rules, side = ("ingress", "from") if way == "Ingress" else ("egress", "to")
+    mine = [
+        p["spec"]
+        for p in policies
+        if of.namespace == NAMESPACE
+        and way in p["spec"]["policyTypes"]
+        and _selects(p["spec"]["podSelector"], of.labels)
+    ]
+    return not mine or any(
+        ("ports" not in rule or port in {p["port"] for p in rule["ports"]})
+        and (side not in rule or any(_is_meant(peer, other) for peer in rule[side]))
+        for spec in mine
+        for rule in spec.get(rules, ())
+    )
+
+
+def _arrows(given: Mapping[str, Any]) -> Iterator[str]:
+    """All connections that are possible, but those among strangers."""
+    objects = render(given)
+    policies, ends = kinds(objects, "NetworkPolicy"), _ends(objects)
+    ours = {p.labels[_COMPONENT] for p in pods(objects)}
+    for one in ends:
+        for other in ends:
+            for port in (53, 443, 8080, 9090):
+                if (
+                    {one.name, other.name} & ours
+                    and one != other
+                    and _lets(policies, "Egress", one, other, port)
+                    and _lets(policies, "Ingress", other, one, port)
+                ):
+                    yield f"{one.name} → {other.name}:{port}"
+
+
+NEEDED = {
+    "gateway → nnunet:8080",
+    "gateway → smoothing:8080",
+    "gateway → postprocess:8080",
+    "gateway → dns:53",
+    "test → dns:53",
+    "test → gateway:8080",
+}
+EVERYBODY = {f"{who} → gateway:8080" for who in ("stranger", "foreigner", "dns", "prometheus")}
+MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+
+
+@pytest.mark.parametrize("kind", ["InferenceService", "Deployment"])
+def test_only_the_arrows_that_are_needed_are_open(kind: str) -> None:
+    """Callers reach the gateway, it reaches the predictors; they reach nobody."""
+    assert set(_arrows({"predictors": {"kind": kind}})) == NEEDED | EVERYBODY
+
+
+def test_a_named_caller_is_the_only_one() -> None:
+    """And nobody at all where the list is empty; the test always may."""
+    foreign = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}
+    given: dict[str, Any] = {"networkPolicy": {"gatewayFrom": [foreign]}}
+    assert set(_arrows(given)) == NEEDED | {"foreigner → gateway:8080"}
+    assert set(_arrows({"networkPolicy": {"gatewayFrom": []}})) == NEEDED
+
+
+def test_public_predictors_are_reached_by_the_same_callers() -> None:
+    """Through KServe's ingress, which then has to be among them."""
+    given = {"predictors": {"public": True}, "networkPolicy": {"gatewayFrom": [MONITORING]}}
+    came = {a for a in _arrows(given) if a.startswith("prometheus")}
+    servers = ("gateway", "nnunet", "smoothing", "postprocess")
+    assert came == {f"prometheus → {server}:8080" for server in servers}
+
+
+def test_metrics_are_scraped_of_all_by_those_named() -> None:
+    """On their own port, where no token is asked for."""
+    given = {"networkPolicy": {"scrapeFrom": [MONITORING]}}
+    components = ("gateway", "nnunet", "smoothing", "postprocess", "test")
+    scraped = {f"prometheus → {component}:9090" for component in components}
+    assert set(_arrows(given)) == NEEDED | EVERYBODY | scraped
+
+
+def test_another_release_is_a_stranger() -> None:
+    """Its gateway has the labels of ours, but for the instance."""
+    objects = render()
+    policies = kinds(objects, "NetworkPolicy")
+    ours = {p.labels[_COMPONENT]: p.labels for p in pods(objects)}
+    other = {**ours["gateway"], "app.kubernetes.io/instance": "other"}
+    stranger = End("other", NAMESPACE, other)
+    assert not _lets(policies, "Ingress", End("", NAMESPACE, ours["nnunet"]), stranger, 8080)
+
+
+def test_the_reckoning_sees_what_is_open() -> None:
+    """Without policies everything is; the tests above would then fail."""
+    found = set(_arrows({"networkPolicy": {"enabled": False}}))
+    assert "foreigner → nnunet:8080" in found
+    assert "nnunet → stranger:443" in found
