@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import helm_python
 import pytest
 import yaml
 
-from chart.rendering import CHART, CI, chart, values
+from chart.rendering import CHART, CI, chart, texts, values
 from chart.schema import Path, at, is_closed, keys, resolved, schema
 
 WHOLE = schema()
@@ -195,3 +196,48 @@ def test_definitions_are_all_used() -> None:
     for name in WHOLE["definitions"]:
         assert f'"#/definitions/{name}"' in text, name
         assert resolved({"$ref": f"#/definitions/{name}"}, WHOLE)
+
+
+def _leaves(part: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, inner in part.get("properties", {}).items():
+        yield from _leaves(inner, (*path, key)) if inner.get("properties") else [(*path, key)]
+
+
+def _templates() -> str:
+    folder = CHART / "templates"
+    return "\n".join(p.read_text(encoding="utf-8") for p in folder.rglob("*") if p.is_file())
+
+
+def test_templates_ask_for_no_other_values() -> None:
+    """What a template reads by its whole path is described."""
+    asked = set(re.findall(r"\.Values((?:\.[a-zA-Z]+)+)", _templates()))
+    assert len(asked) > 30
+    for dotted in asked:
+        part = WHOLE
+        for key in dotted.strip(".").split("."):
+            part = part["properties"][key]
+
+
+def test_every_value_is_read_by_some_template() -> None:
+    """A value without an effect would be a promise that is not kept."""
+    text = _templates()
+    for path in _leaves(WHOLE):
+        assert re.search(rf"\.{path[-1]}\b", text), path
+
+
+def test_every_value_of_a_component_has_an_effect() -> None:
+    """All components have the same ones; each changes what is rendered when it changes."""
+    changes: dict[str, Any] = {
+        "resources": {"limits": {"cpu": "7"}},
+        "drainSeconds": 7,
+        "tmpSize": "7Gi",
+        "concurrency": 7,
+        "startupSeconds": 70,
+        "timeoutSeconds": 77,
+        "priorityClassName": "high",
+        "podDisruptionBudget": {"enabled": False},
+    }
+    for component in ("gateway", "nnunet", "smoothing", "postprocess"):
+        for key, value in changes.items():
+            if key in DEFAULTS[component]:
+                assert texts({component: {key: value}}) != texts({}), (component, key)
