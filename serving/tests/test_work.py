@@ -64,6 +64,7 @@ def test_a_step_that_holds_the_interpreter_does_not_hold_the_server(start: Any) 
         # The new worker has the slot.
         with streamed(url, "keep") as events:
             assert list(events)[-1]["event"] == "result"
+        assert "nephra_workers_lost_total 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
 
 
 def test_a_killed_worker_is_replaced(start: Any, data: DataRoot) -> None:
@@ -189,6 +190,16 @@ def _until_refused(url: str) -> None:
             httpx.get(f"{url}/healthz", timeout=60)
     except httpx.HTTPError:
         pass
+
+
+def test_a_server_can_be_ended_before_it_is_ready(start: Any, data: DataRoot) -> None:
+    """A rollout that is taken back need not wait for models to load; the worker ends, too."""
+    environment = {"TOY_BUILD": "wait", "TOY_GO": str(data.root / "go"), "NEPHRA_DRAIN_S": "600"}
+    with start(until="listening", **environment) as (process, _):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        # The pipe closes when the last process that holds it has ended.
+        assert [json.loads(line)["message"] for line in process.stderr][-1] == "ended"
 
 
 @pytest.mark.parametrize(

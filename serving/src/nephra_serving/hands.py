@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -69,6 +70,8 @@ class Hands:
         self._count = 0
         #: Set when the worker is no more.
         self.gone = asyncio.Event()
+        #: Whether it was killed because its work did not stop.
+        self.dismissed = False
         self._hearing = asyncio.create_task(self._hear(reader))
 
     async def greet(self) -> Offer:
@@ -123,7 +126,8 @@ class Hands:
         await call.stopped.wait()
         self._say({"stop": number})
         await asyncio.sleep(self._stop_s)
-        logs.line("work does not stop: its worker is killed", **call.members)
+        self.dismissed = True
+        logs.line("work does not stop: its worker is killed", logging.WARNING, **call.members)
         self._life.kill()
 
     def _say(self, said: Said) -> None:

@@ -206,8 +206,9 @@ class Workers:
                 failures += 1
             finally:
                 how = await hands.end()
-            metrics().lost.inc()
-            logs.line("worker lost", logging.ERROR, how=how, starting=failures or None)
+            if not hands.dismissed:
+                metrics().lost.inc()
+                logs.line("worker lost", logging.ERROR, how=how, starting=failures or None)
             if failures == ATTEMPTS:
                 raise _hopeless(how)
             if failures:

@@ -15,6 +15,8 @@ from nephra_nnunet.machine import limit_bytes
 from nephra_nnunet.memory import Memory
 
 _MIB = 2**20
+#: What the server beside the worker holds of the container's memory.
+_SERVER_BYTES = 128 * _MIB
 #: A checkout keeps the demo models beside the packages.
 _BESIDE_THE_PACKAGES = Path(__file__).resolve().parents[4] / "bundles"
 
@@ -43,7 +45,13 @@ class Settings(BaseSettings):
     memory_mib: int = Field(
         default=0,
         ge=0,
-        description="Memory that this process may take; 0 finds the container's or machine's.",
+        description="Memory that the workers may take; 0 finds the container's or machine's.",
+    )
+    concurrency: int = Field(
+        default=1,
+        ge=1,
+        description="Workers of this service: each has its share of memory and cores, and models "
+        "of its own.",
     )
     image_cache_mib: int = Field(
         default=1024,
@@ -58,11 +66,12 @@ class Settings(BaseSettings):
 
     @property
     def memory(self) -> Memory:
-        """The memory as told."""
-        limit = self.memory_mib * _MIB or limit_bytes()
-        return Memory(limit, ByteCache(self.image_cache_mib * _MIB))
+        """This worker's share of what was told, or of what is there beside the server."""
+        limit = self.memory_mib * _MIB or limit_bytes() - _SERVER_BYTES
+        cache = ByteCache(self.image_cache_mib * _MIB // self.concurrency)
+        return Memory(limit // self.concurrency, cache)
 
     @property
     def thread_count(self) -> int:
-        """Threads to use: as told, or what this process may have."""
-        return self.threads or len(os.sched_getaffinity(0))
+        """Threads to use: as told, or this worker's share of what the process may have."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.concurrency)
