@@ -70,6 +70,17 @@ def test_results_of_an_open_ticket_stay_when_it_is_closed(data: DataRoot) -> Non
         check_open(data, TICKET)
 
 
+def test_closing_sweeps_what_work_without_a_step_has_left(data: DataRoot) -> None:
+    """A predictor that knows of tickets alone may die as well."""
+    open_ticket(data, TICKET)
+    home = data.root / "results" / TICKET
+    (home / ".toy.0123abcd").mkdir()
+    with result_folder(data, TICKET, "toy") as (partial, _):
+        _write(partial)
+    close_ticket(data, TICKET)
+    assert [p.name for p in home.iterdir()] == ["toy"]
+
+
 def test_a_ticket_is_opened_once(data: DataRoot) -> None:
     """Nobody gets a folder that is somebody else's."""
     open_ticket(data, TICKET)
@@ -91,7 +102,7 @@ def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot
         end_late()
     assert late.value.code == "ticket_closed"
     left = _tree(data)
-    with pytest.raises(Cancelled), result_folder(data, TICKET, "toy", "") as (partial, _):
+    with pytest.raises(Cancelled), result_folder(data, TICKET, "toy", "") as (_partial, _):
         raise AssertionError("it must not begin")
     assert _tree(data) == left == ({"results"} | ({f"results/{TICKET}"} & left))
     assert (end is close_ticket) == (data.root / "results" / TICKET).exists()

@@ -345,17 +345,34 @@ def test_a_predictor_that_is_killed_and_comes_back_gets_its_work_again(
     assert mortal.results() == WHOLE
 
 
-def test_a_predictor_that_ends_hands_its_work_back(gateway: Any, mortal: Mortal) -> None:
-    """SIGTERM without time to drain: the work is cancelled there, and done by who comes after."""
-    mortal.fate("hold", "finish")
-    with hearing(gateway(), "mortal/toy", ASKED) as events:
-        wait_for(events, "held")
-        mortal.process.send_signal(signal.SIGTERM)
-        mortal.process.wait(PATIENCE_S)
-        mortal.start()
+def test_a_case_goes_on_when_a_predictor_that_ended_is_back(
+    start: Any, toys: ModuleType, data: DataRoot, gates: Any, predictors: dict[str, str]
+) -> None:
+    """What it had finished stays in use and is not made twice; what it had begun is done again."""
+    port = free_port()
+    urls = {**predictors, "nnunet": f"http://127.0.0.1:{port}"}
+    settings = GatewaySettings(data=data.root, predictors=urls, auth="none", retry_s=PATIENCE_S)
+    chosen = ServingSettings(data=data.root)
+    gates.hold("tumor")
+    with ExitStack() as stack:
+        url = stack.enter_context(start(settings))
+        client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S))
+        ending = stack.enter_context(ExitStack())
+        ending.enter_context(served("nnunet", toys.Nnunet(data), chosen, port=port))
+        case = {"phases": {"A": "A.nii.gz", "D": "D.nii.gz"}}
+        events = stack.enter_context(hearing(client, "cases", case))
+        assert gates.reached["tumor"].wait(PATIENCE_S)
+        wait_for(events, "preview")  # it stands on the organs, that were finished before
+        ending.close()
+        wait_for(events, "inference: waiting for nnunet")
+        gates.go.set()
+        stack.enter_context(served("nnunet", toys.Nnunet(data), chosen, port=port))
         last = list(events)[-1]
-    assert last.result is not None
-    assert mortal.results() == WHOLE
+    assert last.result is not None, last.problem
+    home = data.root / "results" / last.result["ticket"]
+    made = {p.name for p in home.iterdir()}
+    assert {"inference-totalseg", "inference-tumor", "smoothing-base-scene"} <= made
+    assert not any(name.endswith("-2") or name.startswith(".") for name in made)
 
 
 def test_an_attempt_that_lives_on_writes_nothing(

@@ -43,7 +43,9 @@ def open_ticket(data: DataRoot, ticket: str) -> None:
 def close_ticket(data: DataRoot, ticket: str) -> None:
     """End a ticket whose results stay: what is half done goes, and nobody can write any more."""
     home = data.resolve(f"{RESULTS}/{ticket}")
-    _take_away(home / WORKSHOP, home / f".closed-{uuid.uuid4().hex[:8]}")
+    _take_away(home / WORKSHOP, home / ".closed")
+    for partial in home.glob(".*"):  # of work that knew of no step
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def withdraw_ticket(data: DataRoot, ticket: str) -> None:
