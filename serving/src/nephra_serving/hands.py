@@ -13,12 +13,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nephra_contract import logs
 from nephra_contract.messages import BundleDescription, Event, OperationDescription
-from nephra_serving.calls import Call
 from nephra_serving.wire import Said, pack, receive, to_error
+
+if TYPE_CHECKING:
+    from nephra_serving.calls import Call
 
 Listen = Callable[[Event], None]
 
@@ -150,9 +152,12 @@ class Hands:
 Hire = Callable[[], Awaitable[Hands]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Post:
     """Starts workers as processes of their own.
+
+    To be used in a thread that lives as long as the server: the kernel ends a worker together
+    with the thread that started it.
 
     Args:
         predictor: the service's name, for the log.
@@ -165,12 +170,20 @@ class Post:
     build: dict[str, str]
     data: Path
     stop_s: float
+    _prepared: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def prepare(self) -> None:
+        """Start the first worker before it is asked for: it loads while the server does."""
+        self._prepared = self._start()
 
     async def __call__(self) -> Hands:
-        """Start one. To be called in a thread that lives as long as the server.
+        """Start a worker."""
+        process, end = self._prepared or self._start()
+        self._prepared = None
+        reader, writer = await asyncio.open_connection(sock=end)
+        return Hands(reader, writer, _Process(process), self.stop_s)
 
-        The kernel ends a worker together with the thread that started it.
-        """
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair()
         with theirs:
             handle = theirs.fileno()
@@ -180,8 +193,6 @@ class Post:
                 stdin=subprocess.DEVNULL,
                 pass_fds=[handle],
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
-        hands = Hands(reader, writer, _Process(process), self.stop_s)
         told = {
             "server": os.getpid(),
             "predictor": self.predictor,
@@ -189,8 +200,9 @@ class Post:
             "build": self.build,
             "data": str(self.data),
         }
-        writer.write(pack(told))
-        return hands
+        with suppress(OSError):  # it has died already, which whoever listens to it will find
+            ours.sendall(pack(told))
+        return process, ours
 
 
 @dataclass(frozen=True)

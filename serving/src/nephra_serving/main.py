@@ -79,16 +79,18 @@ def _parser(predictor: str, settings: ServingSettings) -> argparse.ArgumentParse
 
 
 def _serve(predictor: str, build: Build, settings: ServingSettings) -> int:
-    logs.configure(predictor)
-    # KServe takes seconds to import, and `run` does not need it.
     from nephra_serving.hands import Post
-    from nephra_serving.server import Server
     from nephra_serving.worker import refer
 
+    logs.configure(predictor)
     if settings.exit_with_parent:
         end_with_parent()
     data = _data_root(settings.data)
     post = Post(predictor, refer(build), data.root, settings.stop_s)
+    post.prepare()
+    # KServe takes seconds to import, and `run` does not need it.
+    from nephra_serving.server import Server
+
     Server(predictor, post, settings).start()
     return 0
 

@@ -21,7 +21,7 @@ from nephra_serving.wire import Said
 #: So many workers may end while they start, one after the other, before the server gives up.
 ATTEMPTS = 5
 #: The pause before the second attempt; each further one is twice as long.
-PAUSE_S = 0.5
+PAUSE_S = 0.25
 
 
 class WorkerLost(Unavailable):
