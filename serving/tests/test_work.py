@@ -202,6 +202,22 @@ def test_a_server_can_be_ended_before_it_is_ready(start: Any, data: DataRoot) ->
         assert [json.loads(line)["message"] for line in process.stderr][-1] == "ended"
 
 
+def test_a_server_can_be_ended_before_it_listens(script: Path, data: DataRoot) -> None:
+    """In a container, where nothing is done at SIGTERM unless somebody asked for it."""
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "NEPHRA_DATA": str(data.root), "NEPHRA_PORT": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while not workers(process.pid):
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
 @pytest.mark.parametrize(
     ("how", "status", "code"), [("refuse", 2, "bundle_invalid"), ("break", 1, "internal_error")]
 )

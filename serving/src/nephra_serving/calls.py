@@ -19,7 +19,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Probes and scrapes come every few seconds; they have no line unless they fail.
+#: Probes and scrapes come every few seconds; they have no line unless they fail. Not to be ready
+#: is no failure: the log says when a worker is lost, and when all are ready.
 _SILENT = frozenset({"/", "/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 
@@ -145,7 +146,7 @@ def _set_media_type(message: Message, media_type: str | None) -> None:
 
 
 def _log(scope: Scope, status: int, elapsed_ms: float, call: Call) -> None:
-    if scope["path"] in _SILENT and status < 400:
+    if scope["path"] in _SILENT and (status < 400 or status == 503):
         return
     logs.line(
         "request",

@@ -83,6 +83,9 @@ def _serve(predictor: str, build: Build, settings: ServingSettings) -> int:
     from nephra_serving.worker import refer
 
     logs.configure(predictor)
+    # Until the server listens to signals itself. The first process of a container has no
+    # default: there SIGTERM would be ignored, and the pod would wait for its grace to pass.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if settings.exit_with_parent:
         end_with_parent()
     data = _data_root(settings.data)
