@@ -122,8 +122,7 @@ def execute(
         NephraError: bad input, cancelled, or a defect; nothing is left behind.
     """
     parsed = operation.parse(request)
-    if parsed.common.ticket is not None and parsed.common.fence is not None:
-        check_open(data, parsed.common.ticket)
+    check_open(data, parsed.common.ticket, parsed.common.fence)
     paths = {name: [data.file(p) for p in given] for name, given in parsed.files.items()}
     if parsed.common.output_path is not None:
         made = "scene.obj" if operation.output == "scene" else "mask.nii.gz"
@@ -284,8 +283,7 @@ def _place_all(
         try:
             path = place(final / name, data, str(folder / name), _protected(inputs), workshop)
         except OSError:
-            if common.fence is not None:
-                check_open(data, final.parent.name)
+            check_open(data, common.ticket, common.fence)
             raise
         placed[member] = data.name(path)
     return placed

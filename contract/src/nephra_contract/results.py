@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
@@ -54,18 +54,27 @@ def withdraw_ticket(data: DataRoot, ticket: str) -> None:
     _take_away(home, home.with_name(f".withdrawn-{ticket}"))
 
 
-def check_open(data: DataRoot, ticket: str) -> None:
-    """See whether work for a ticket may still write.
+def check_open(data: DataRoot, ticket: str | None, fence: str | None = "") -> None:
+    """See whether work for a ticket may still write; without a fence it always may.
 
     Raises:
         Cancelled: the ticket has been closed or withdrawn.
     """
+    if ticket is None or fence is None:
+        return
     if not (data.resolve(f"{RESULTS}/{ticket}") / WORKSHOP).is_dir():
         raise Cancelled(
             "The ticket of this work is closed, or was withdrawn.",
             "Send the request again to start anew.",
             code="ticket_closed",
         )
+
+
+def remove_results(data: DataRoot, ticket: str, manifest_paths: Iterable[str]) -> None:
+    """Remove the folders of some manifests; the ticket's too if nothing else is in it."""
+    for path in manifest_paths:
+        shutil.rmtree(data.resolve(path).parent)
+    _remove_if_empty(data.resolve(f"{RESULTS}/{ticket}"))
 
 
 @contextmanager
@@ -126,10 +135,7 @@ def _numbered(home: Path, name: str) -> Iterator[tuple[Path, Path]]:
         _fsync(home)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
-        try:
-            home.rmdir()
-        except OSError:
-            pass  # other steps of the ticket have results there
+        _remove_if_empty(home)
         raise
 
 
@@ -250,6 +256,13 @@ def _take_away(folder: Path, aside: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
         if not aside.exists():
             return
+
+
+def _remove_if_empty(home: Path) -> None:
+    try:
+        home.rmdir()
+    except OSError:
+        pass  # nothing was written, or other steps of the ticket have results there
 
 
 def _fsync_all(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from nephra_contract.results import (
     check_open,
     check_output,
     new_ticket,
+    remove_results,
     result_folder,
     write_json,
 )
@@ -129,16 +129,12 @@ class Work:
             # A request that fails as a whole leaves nothing, not even its finished masks; but
             # who opened the ticket may have them in use, will try again, and clears up after it.
             if common.fence is None:
-                for answer in parts.values():
-                    shutil.rmtree(self.data.resolve(answer.manifest_path).parent)
-                _remove_if_empty(self.data, ticket)
+                remove_results(self.data, ticket, [a.manifest_path for a in parts.values()])
             raise
 
     def _read(self, progress: Progress) -> None:
         """Read all that is needed, so that a bad image is refused before long work begins."""
-        common = self.request.common
-        if common.ticket is not None and common.fence is not None:
-            check_open(self.data, common.ticket)
+        check_open(self.data, self.request.common.ticket, self.request.common.fence)
         progress.advance(0.0, "reading")
         for job in self.jobs:
             self.images.check_together(job.phases)
@@ -302,10 +298,3 @@ def _named(progress: Progress, task: str) -> Progress:
     """The same progress, each stage said with its task."""
     report = progress.report
     return replace(progress, report=lambda done, stage: report(done, f"{task}: {stage}"))
-
-
-def _remove_if_empty(data: DataRoot, ticket: str) -> None:
-    try:
-        data.resolve(f"results/{ticket}").rmdir()
-    except OSError:
-        pass  # nothing was written, or other steps of the ticket have results there
