@@ -16,6 +16,9 @@ import httpx
 import pytest
 
 from nephra_contract.paths import DataRoot
+from nephra_gateway.__main__ import configuration
+from nephra_gateway.app import create
+from nephra_gateway.settings import GatewaySettings
 
 
 @contextmanager
@@ -238,3 +241,11 @@ def test_a_gateway_serves_while_its_predictors_are_away(tmp_path: Path) -> None:
             ready = client.get("/readyz")
             assert ready.status_code == 503
             assert len(ready.json()["predictors"]) == 3
+
+
+def test_an_ingress_ends_idle_connections_before_the_gateway_does(tmp_path: Path) -> None:
+    """Else a request would now and then be sent into a connection that is being closed."""
+    settings = GatewaySettings(data=tmp_path, auth="none")
+    found = configuration(create(settings), settings)
+    assert found.timeout_keep_alive > 90
+    assert (found.timeout_graceful_shutdown or 0) > settings.drain_s

@@ -13,6 +13,7 @@ import uvicorn
 from nephra_contract import logs
 from nephra_contract.parent import end_with_parent
 from nephra_gateway.app import create
+from nephra_gateway.border import Border
 from nephra_gateway.settings import GatewaySettings
 
 #: What cancelled requests have to clean up, after the time that they had to end.
@@ -31,7 +32,14 @@ def main() -> int:
     except ValueError as error:
         logs.line("cannot start", why=str(error))
         return 2
-    config = uvicorn.Config(
+    server = GatewayServer(configuration(app, settings), settings.drain_s, ending)
+    server.run()
+    return 0 if server.started else 1
+
+
+def configuration(app: Border, settings: GatewaySettings) -> uvicorn.Config:
+    """Uvicorn's settings."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -39,11 +47,9 @@ def main() -> int:
         access_log=False,
         server_header=False,
         ws="none",
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=math.ceil(settings.drain_s) + _CLEANING_S,
     )
-    server = GatewayServer(config, settings.drain_s, ending)
-    server.run()
-    return 0 if server.started else 1
 
 
 class GatewayServer(uvicorn.Server):

@@ -66,6 +66,12 @@ class GatewaySettings(BaseSettings):
         description="A stream is never silent for longer: ingresses and load balancers cut "
         "connections on which nothing comes for a while, most of them after 60 s.",
     )
+    keep_alive_s: int = Field(
+        default=120,
+        ge=0,
+        description="Idle connections of callers are kept for so long: longer than an ingress "
+        "keeps its own (nginx 60 s, Traefik 90 s), which would else send into closing ones.",
+    )
     exit_with_parent: bool = Field(
         default=False, description="End when the launching process ends."
     )
