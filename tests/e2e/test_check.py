@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,14 @@ def _check(service: Service, data: Path, *more: str, **environment: str) -> Any:
     )
 
 
+def _until(condition: Callable[[], bool]) -> None:
+    """Wait for what other processes do."""
+    pause, end = threading.Event(), time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        pause.wait(0.02)
+
+
 def _tree(root: Path) -> set[str]:
     return {p.relative_to(root).as_posix() for p in root.rglob("*")}
 
@@ -68,6 +78,23 @@ def test_a_whole_installation_passes_and_is_left_as_it_was(service: Service) -> 
     assert {c["name"]: c["verdict"] for c in said["checks"]} == dict.fromkeys(CHECKS, "passed")
     assert all(c["said"].endswith(".") for c in said["checks"])
     assert _tree(service.data) == before
+
+
+def test_a_check_that_is_told_to_end_clears_up(service: Service) -> None:
+    """In the midst of its first request: neither inputs nor results stay."""
+    before = _tree(service.data)
+    process = subprocess.Popen(
+        [*NEPHRA, "check", "--url", service.url, "--data", str(service.data)],
+        env={**os.environ, "NEPHRA_TOKEN": service.token},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _until(lambda: any((service.data / "results").glob("*/.work")))
+    assert any(service.data.glob("check-*"))
+    process.terminate()
+    assert process.wait(60) == 130
+    assert not any(service.data.glob("check-*"))
+    _until(lambda: _tree(service.data) == before)
 
 
 def test_another_data_root_is_told(service: Service, tmp_path: Path) -> None:
