@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -263,3 +264,23 @@ def test_metrics_have_a_port_of_their_own(start: Any, free_port: int) -> None:
         assert "nephra_requests_waiting 0.0" in text
         assert "operations" not in httpx.get(f"http://127.0.0.1:{free_port}/operations").text
         assert "nephra_requests_waiting 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
+
+
+def test_a_metrics_port_that_is_taken_is_said(script: Path, data: DataRoot, free_port: int) -> None:
+    """As a problem, before anything is served."""
+    with socket.create_server(("127.0.0.1", free_port)):
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            env={
+                **os.environ,
+                "NEPHRA_DATA": str(data.root),
+                "NEPHRA_PORT": "0",
+                "NEPHRA_METRICS_PORT": str(free_port),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert json.loads(done.stderr.splitlines()[-1])["code"] == "port_in_use"
