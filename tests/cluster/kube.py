@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import httpx
 from kubernetes import client, config
-from kubernetes.stream import stream
 
 Value = TypeVar("Value")
 
@@ -62,6 +61,12 @@ class Cluster:
         )
         return found
 
+    def items(self, kind: str, namespace: str) -> list[dict[str, Any]]:
+        """All objects of a kind in a namespace."""
+        said = self.kubectl("get", kind, "-n", namespace, "-o", "json")
+        found: list[dict[str, Any]] = json.loads(said)["items"]
+        return found
+
     def pods(self, namespace: str, selector: str = "") -> list[Any]:
         """The pods of a namespace that are not ending."""
         found = client.CoreV1Api().list_namespaced_pod(namespace, label_selector=selector).items
@@ -73,20 +78,7 @@ class Cluster:
 
     def run(self, namespace: str, pod: str, *arguments: str) -> str:
         """Run a command in a pod's first container; gives what it prints."""
-        # The container's name spares the server a guess that needs more rights.
-        name = client.CoreV1Api().read_namespaced_pod(pod, namespace).spec.containers[0].name
-        said: str = stream(
-            client.CoreV1Api().connect_get_namespaced_pod_exec,
-            pod,
-            namespace,
-            container=name,
-            command=list(arguments),
-            stdin=False,
-            stdout=True,
-            stderr=True,
-            tty=False,
-        )
-        return said
+        return self.kubectl("exec", "-n", namespace, pod, "--", *arguments)
 
     def memory_bytes(self, namespace: str) -> dict[str, int]:
         """Pod → working set, of those pods that metrics-server knows."""

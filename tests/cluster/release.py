@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -91,22 +90,28 @@ class Release:
 
 
 @contextlib.contextmanager
-def namespace(cluster: Cluster, name: str, data: Path) -> Iterator[None]:
-    """A namespace under the restricted profile, with a claim on a folder of this machine."""
+def namespace(cluster: Cluster, name: str, data: Path, claim: bool = True) -> Iterator[None]:
+    """A namespace under the restricted profile, and a volume that is a folder of this machine.
+
+    Args:
+        cluster: where.
+        name: of the namespace, and of the volume's storage class.
+        data: the folder.
+        claim: whether the volume is claimed already, as `nephra-data`.
+    """
     data.mkdir(parents=True, exist_ok=True)
     os.chown(data, UID, UID)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    volume = f"{name}-{CLAIM}"
     cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-        _volume(volume, data),
-        _claim(name, volume),
+        _volume(name, data),
+        *([_claim(name)] if claim else []),
     )
     try:
         yield
     finally:
         cluster.kubectl("delete", "namespace", name, "--timeout=180s")
-        cluster.kubectl("delete", "persistentvolume", volume)
+        cluster.kubectl("delete", "persistentvolume", name)
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -118,34 +123,20 @@ def _volume(name: str, folder: Path) -> dict[str, Any]:
         "spec": {
             "capacity": {"storage": "10Gi"},
             "accessModes": ["ReadWriteMany"],
-            "storageClassName": "manual",
+            "storageClassName": name,
             "hostPath": {"path": str(folder), "type": "Directory"},
         },
     }
 
 
-def _claim(namespace: str, volume: str) -> dict[str, Any]:
+def _claim(namespace: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": CLAIM, "namespace": namespace},
         "spec": {
             "accessModes": ["ReadWriteMany"],
-            "storageClassName": "manual",
-            "volumeName": volume,
+            "storageClassName": namespace,
             "resources": {"requests": {"storage": "1Gi"}},
         },
     }
-
-
-def manifest(release: Release) -> list[dict[str, Any]]:
-    """The objects that Helm keeps of a release."""
-    import yaml
-
-    said = release.cluster.helm("get", "manifest", release.name, "-n", release.namespace)
-    return [o for o in yaml.safe_load_all(said) if o]
-
-
-def as_json(text: str) -> Any:
-    """The last line of what a command printed, as JSON."""
-    return json.loads(text.strip().splitlines()[-1])

@@ -15,7 +15,10 @@ import pytest
 
 from nephra_contract.nifti import read_labels
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif("NEPHRA_URL" in os.environ, reason="the demo starts a nephra of its own"),
+]
 
 MOST_MEMORY_GIB = 6
 

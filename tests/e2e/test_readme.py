@@ -23,7 +23,7 @@ LINES = re.findall(r"^call (\S+) +('.*')$", README, flags=re.MULTILINE)
 def patient(service: Any) -> None:
     """The files that the block above puts into the data root."""
     folder = service.data / "p1"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for phase, name in (("A", "arterial"), ("P", "portal"), ("D", "delayed")):
         shutil.copyfile(service.data / f"phantom/{phase}.nii.gz", folder / f"{name}.nii.gz")
 

@@ -1,0 +1,89 @@
+"""The end-to-end tests, through each way in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cluster.kube import answers, until
+from cluster.release import Release
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAEFIK = [{"name": "traefik", "namespace": "traefik"}]
+
+
+@contextmanager
+def _way(release: Release, name: str) -> Iterator[str]:
+    """The gateway's URL by a way in that is open for the block."""
+    if name == "ingress":
+        yield release.cluster.ingress
+    elif name == "port-forward":
+        with release.cluster.forward(release.namespace, f"service/{release.name}-gateway", 80) as u:
+            yield u
+    else:
+        release.upgrade(
+            ingress__enabled=False, httpRoute__enabled=True, httpRoute__parentRefs=TRAEFIK
+        )
+        try:
+            release.wait_until_served(release.cluster.ingress)
+            yield release.cluster.ingress
+        finally:
+            release.upgrade()
+            release.wait_until_served(release.cluster.ingress)
+
+
+@pytest.mark.parametrize(
+    ("way", "selected"),
+    [
+        ("ingress", "e2e"),
+        ("HTTPRoute", "e2e and not real_data"),
+        ("port-forward", "e2e and not real_data"),
+    ],
+)
+def test_the_same_tests_pass_as_on_a_laptop(release: Release, way: str, selected: str) -> None:
+    """Every file of tests/e2e, those with real patients by the ingress alone."""
+    with _way(release, way) as url:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "tests/e2e", "-q", "-m", selected],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "NEPHRA_URL": url,
+                "NEPHRA_TOKEN": release.token,
+                "NEPHRA_DATA": str(release.data),
+            },
+            umask=0,  # the pods are another user, and write beside what the tests write
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    sys.stderr.write(f"{way}: {done.stdout.strip().splitlines()[-1]}\n")
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+
+
+def test_a_host_name_keeps_others_out(release: Release) -> None:
+    """An ingress with a host answers for that host alone."""
+    release.upgrade(ingress__host="nephra.test")
+    try:
+        url = f"{release.cluster.ingress}/healthz"
+        named = {"Host": "nephra.test"}
+        until(lambda: answers(url, named), 30, "the host is served")
+        until(lambda: answers(url, {"Host": "other.test"}, 404), 30, "another host is not")
+    finally:
+        release.upgrade()
+        release.wait_until_served(release.cluster.ingress)
+
+
+def test_without_a_token_nothing_is_answered(release: Release) -> None:
+    """From outside, operations and information alike."""
+    for path in ("operations", "labels", "bundles"):
+        answer = httpx.get(f"{release.cluster.ingress}/{path}", timeout=30)
+        assert answer.status_code == 401, path
+        assert answer.headers["content-type"] == "application/problem+json"
