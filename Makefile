@@ -13,7 +13,7 @@ STOCK_INSTALL := $(UV) pip install --quiet --python $(STOCK)/bin/python --constr
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: setup demo up test stock check lock ci demo-bundles clean
+.PHONY: setup demo up test stock check lock images manifests e2e-cluster ci demo-bundles clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev  ## everything for demo, tests and checks, without torch
@@ -61,6 +61,15 @@ check: $(VENV)/.dev  ## style, types, architecture, lock
 
 lock: | $(UV)  ## write the lock anew
 	$(BIN)/python tests/architecture/lock.py $(UV) $(LOCK) --write
+
+images: | $(UV)  ## the images of all services, by docker, podman, buildah or $$NEPHRA_BUILD
+	$(BIN)/python -m images.build gateway nnunet smoothing postprocess
+
+manifests: $(VENV)/.dev  ## manifests/ and docs/reference/values.md anew from the chart
+	PYTHONPATH=tests $(BIN)/python -m chart.written --write
+
+e2e-cluster: $(VENV)/.dev  ## install on the cluster of $$KUBECONFIG, and try everything there
+	tests/cluster/run
 
 ci: check test stock  ## what has to be green
 

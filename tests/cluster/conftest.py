@@ -7,18 +7,24 @@ command that brings an image into it, NEPHRA_FAKE_GPU one that lets its node cla
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster.kube import Cluster
+from cluster.kube import Cluster, command
 from cluster.release import Release, namespace
 from nephra_contract.nifti import write_image, write_labels
 from nephra_phantom import Phantom, centred
 
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("gateway", "nnunet", "postprocess", "smoothing")
 #: Of the load tests; small, so that there are many requests.
 SMALL = centred((56, 48, 48), (6.2, 6.2, 6.2))
@@ -43,7 +49,17 @@ def images() -> Mapping[str, str]:
     """Image → tag, in the cluster; those of NEPHRA_IMAGE_TAG, or built from this checkout."""
     if "NEPHRA_IMAGE_TAG" in os.environ:
         return dict.fromkeys(IMAGES, os.environ["NEPHRA_IMAGE_TAG"])
-    raise NotImplementedError
+    build = [sys.executable, "-m", "images.build", *IMAGES]
+    said = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    built: dict[str, str] = json.loads(said)
+    # Two at once: one reads while the other one packs.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(_load, built.values()))
+    return {name: image.rpartition(":")[2] for name, image in built.items()}
+
+
+def _load(image: str) -> None:
+    command(*shlex.split(os.environ["NEPHRA_LOAD"]), image)
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def _ask(release: Release) -> Path:
     target = f"service/{release.name}-gateway"
     with release.cluster.forward(release.namespace, target, 80) as url:
         answer = release.post(url, "postprocess/fat", {"mask_path": "mask.nii.gz"})
-    return release.data / answer["mask_path"]
+    return release.data / str(answer["mask_path"])
 
 
 def _uninstall(release: Release) -> None:
