@@ -173,6 +173,8 @@ def test_metrics_have_a_port_of_their_own(
         with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             for path in ("/no/such", "/another", "/inference/tumor"):
                 client.post(path, json={"image_path": "gone.nii.gz"})
+            client.post("/inference/tumor", content=b"no JSON")
+            client.post("/cases", json={})
             assert client.get("/labels").is_success
             assert client.get("/readyz").is_success
             assert client.get("/metrics").status_code == 404
@@ -181,6 +183,8 @@ def test_metrics_have_a_port_of_their_own(
     assert counted == {
         _count("inference/tumor", 200): 1,
         _count("inference/tumor", 404): 1,
+        _count("inference/tumor", 422): 1,
+        _count("cases", 422): 1,
         _count("information", 200): 1,
         _count("unknown", 404): 3,
     }

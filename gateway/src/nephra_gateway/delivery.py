@@ -61,22 +61,21 @@ async def body_of(request: Request, limit_bytes: int) -> dict[str, Any]:
     return body
 
 
-async def deliver(request: Request, operation: str, work: Work) -> Response:
+async def deliver(request: Request, work: Work) -> Response:
     """Do the work, and answer as the caller wishes.
 
     Args:
-        request: as it came.
-        operation: as it is counted.
+        request: as it came; its state says what it is counted as.
         work: to be done; cancelled when the caller hangs up, or the gateway has to end.
 
     Raises:
         NephraError: of the work, where no stream was wished.
     """
     gateway = gateway_of(request)
-    request.state.counted = operation
+    in_flight = gateway.figures.in_flight.labels(request.state.counted)
 
     async def counted(emit: Emit) -> dict[str, Any]:
-        with gateway.figures.in_flight.labels(operation).track_inprogress():
+        with in_flight.track_inprogress():
             return await _before_end(work(emit), gateway.ending)
 
     if NDJSON in request.headers.get("accept", ""):

@@ -28,6 +28,7 @@ async def cases(request: Request) -> Response:
         NephraError: what cannot be done, before any work starts; or the step that failed.
     """
     gateway = gateway_of(request)
+    request.state.counted = "cases"
     body = await body_of(request, gateway.settings.max_body_bytes)
     try:
         asked = CaseRequest.model_validate(body)
@@ -49,7 +50,7 @@ async def cases(request: Request) -> Response:
         answer = await gateway.cases.run(asked, made, warnings, ticket, emit)
         return answer.model_dump(mode="json", exclude_none=True)
 
-    return await deliver(request, "cases", work)
+    return await deliver(request, work)
 
 
 async def _prepare_now(

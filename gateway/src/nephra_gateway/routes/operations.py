@@ -28,6 +28,7 @@ async def run(operation: str, request: Request) -> Response:
     gateway = gateway_of(request)
     request.state.members["operation"] = operation[:100]
     await gateway.predictors.expect(operation)
+    request.state.counted = operation if gateway.predictors.knows(operation) else "unknown"
     body = await body_of(request, gateway.settings.max_body_bytes)
     for member in ("ticket", "step"):
         if member in body:
@@ -42,8 +43,7 @@ async def run(operation: str, request: Request) -> Response:
             given = {"ticket": ticket, "step": ""}
             return await gateway.predictors.run(operation, {**body, **given}, emit)
 
-    known = gateway.predictors.knows(operation)
-    return await deliver(request, operation if known else "unknown", work)
+    return await deliver(request, work)
 
 
 @router.api_route("/{address:path}", methods=_OTHER_METHODS)
