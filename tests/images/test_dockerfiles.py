@@ -19,6 +19,8 @@ SERVICES = {
     "smoothing": (["nephra-smoothing"], "nephra_smoothing"),
 }
 STAGES = ["tools", "packages", "libraries", ""]
+#: Made of what the base lacks for an extra; nothing without one.
+SYSTEM = "system"
 LABELS = {"title", "description", "licenses", "version", "revision", "base.name"}
 ENVIRONMENT = {
     "NEPHRA_HOST=0.0.0.0", "NEPHRA_PORT=8080", "NEPHRA_DATA=/data", "HOME=/tmp",
@@ -35,9 +37,12 @@ def defects(name: str, text: str) -> list[str]:
 
 def _stages(name: str, text: str) -> Iterator[str]:
     found = [rest.partition(" AS ")[::2] for word, rest in instructions(text) if word == "FROM"]
-    if [stage for _, stage in found] != STAGES:
+    names = [stage for _, stage in found]
+    has_system = names[:1] == [SYSTEM]
+    if names[has_system:] != STAGES:
         yield f"the stages are not {STAGES}"
-    if {base for base, _ in found} - {"${BASE}", "tools"}:
+    base = SYSTEM if has_system else "${BASE}"
+    if [base for base, _ in found] != ["${BASE}"] * has_system + [base, "tools", "tools", base]:
         yield "a stage is made from something else than BASE"
     if "BASE=python:3.11-slim-bookworm" not in _all(text, "ARG"):
         yield "BASE is not python:3.11-slim-bookworm"
@@ -149,7 +154,7 @@ CHECKS: tuple[Check, ...] = (_stages, _plain, _verified, _final, _closure)
 SABOTAGES = {
     "no version": (r"bookworm", "trixie", "BASE is not"),
     "latest": (r"3\.11-slim-bookworm", "latest", "latest"),
-    "another base": (r"\nFROM \$\{BASE\}\nENV", "\nFROM debian:12\nENV", "else than BASE"),
+    "another base": (r"\nFROM \S+\nENV", "\nFROM debian:12\nENV", "else than BASE"),
     "one stage less": (r" AS libraries", " AS other", "stages"),
     "uv's own image": (r"--from=packages", "--from=ghcr.io/astral-sh/uv", "comes from outside"),
     "health check": (r"\nEXPOSE", "\nHEALTHCHECK CMD true\nEXPOSE", "HEALTHCHECK"),
