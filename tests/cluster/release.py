@@ -18,7 +18,7 @@ from cluster.kube import Cluster, answers, settings, until
 CHART = Path(__file__).resolve().parents[2] / "charts" / "nephra"
 VALUES = Path(__file__).with_name("values.yaml")
 UID = 10001
-#: The issue's promise for an installation whose images are there.
+#: How long an installation may take whose images are there.
 READY_WITHIN_S = 180
 CLAIM = "nephra-data"
 
@@ -60,13 +60,28 @@ class Release:
             *settings(merged), *arguments,
         )  # fmt: skip
 
-    def install(self, *arguments: str, **values: Any) -> None:
+    def install(self, **values: Any) -> None:
         """Install, and wait until all is ready."""
-        self.helm("install", "--wait", f"--timeout={READY_WITHIN_S}s", *arguments, **values)
+        self.helm("install", **values)
+        self.wait()
 
-    def upgrade(self, *arguments: str, **values: Any) -> None:
+    def upgrade(self, **values: Any) -> None:
         """Change values, and wait until all is ready again."""
-        self.helm("upgrade", "--wait", f"--timeout={READY_WITHIN_S}s", *arguments, **values)
+        self.helm("upgrade", **values)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until every pod that is to run is there and ready.
+
+        `helm --wait` of Helm 4 would wait for ever once an autoscaler has changed a Deployment: it
+        compares the InferenceService's generation with that of the Deployment, which is what KServe
+        writes into its status.
+        """
+        time_out = f"--timeout={READY_WITHIN_S}s"
+        where = ("-n", self.namespace)
+        self.cluster.kubectl("wait", "isvc", "--all", "--for=condition=Ready", time_out, *where)
+        mine = f"--selector=app.kubernetes.io/instance={self.name}"
+        self.cluster.kubectl("rollout", "status", "deployment", mine, time_out, *where)
 
     def selector(self, component: str) -> str:
         """The label selector of a component's pods."""

@@ -56,7 +56,8 @@ def test_data_and_tokens_survive(fresh: Release) -> None:
     fresh.upgrade(gateway__podAnnotations={"version": "2"})
     assert fresh.token == token
     results.append(_ask(fresh))
-    cluster.helm("rollback", fresh.name, "1", "-n", fresh.namespace, "--wait", "--timeout=180s")
+    cluster.helm("rollback", fresh.name, "1", "-n", fresh.namespace)
+    fresh.wait()
     assert fresh.token == token
     results.append(_ask(fresh))
     _uninstall(fresh)

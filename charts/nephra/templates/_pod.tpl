@@ -110,7 +110,7 @@ containers:
       failureThreshold: 2
     livenessProbe:
       httpGet:
-        path: /healthz
+        path: {{ .live | default "/healthz" }}
         port: http
       periodSeconds: 15
       timeoutSeconds: 10

@@ -16,7 +16,7 @@ def test_workers_share_memory_and_cores() -> None:
     assert two.memory.cache.budget == 256 * MIB
     many = Settings(concurrency=10_000)
     assert many.thread_count == 1
-    assert Settings(concurrency=2, threads=3).thread_count == 3
+    assert Settings(concurrency=2, threads=6).thread_count == 3
 
 
 def test_the_server_beside_the_worker_has_its_share() -> None:

@@ -34,7 +34,9 @@ class Settings(BaseSettings):
         default=MAX_VOXELS, gt=0, description="Voxels of the largest image read."
     )
     threads: int = Field(
-        default=0, ge=0, description="CPU threads for inference; 0 takes all cores."
+        default=0,
+        ge=0,
+        description="CPU threads for inference, shared by all workers; 0 takes all cores.",
     )
     backend: Literal["openvino", "torch"] = Field(
         default="openvino", description="The inference engine."
@@ -73,5 +75,5 @@ class Settings(BaseSettings):
 
     @property
     def thread_count(self) -> int:
-        """Threads to use: as told, or this worker's share of what the process may have."""
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.concurrency)
+        """This worker's share of the threads told, or of the cores that the process may have."""
+        return max(1, (self.threads or len(os.sched_getaffinity(0))) // self.concurrency)
