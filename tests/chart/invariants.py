@@ -48,8 +48,9 @@ def probes(objects: Objects) -> Iterator[str]:
     """Every server says when it has started, is ready, and lives, by HTTP on a port of its own."""
     for pod in pods(list(objects)):
         for container in pod.spec["containers"] if pod.serves else ():
-            ready = "/healthz" if pod.labels[f"{_OWN}component"] == "gateway" else "/readyz"
-            wanted = {"startupProbe": ready, "readinessProbe": ready, "livenessProbe": "/healthz"}
+            gateway = pod.labels[f"{_OWN}component"] == "gateway"
+            ready, live = ("/healthz", "/livez") if gateway else ("/readyz", "/healthz")
+            wanted = {"startupProbe": ready, "readinessProbe": ready, "livenessProbe": live}
             ports = {p["name"] for p in container.get("ports", ())}
             for name, path in wanted.items():
                 asked = container.get(name, {}).get("httpGet", {})
