@@ -55,7 +55,7 @@ stock: $(STOCK)/.done  ## what needs torch (labels against stock nnU-Net) or Ope
 check: $(VENV)/.dev  ## style, types, architecture, lock
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy contract serving servers gateway cli phantom tests
+	$(BIN)/mypy contract serving servers gateway cli phantom images tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tests/architecture/lock.py $(UV) $(LOCK)
 

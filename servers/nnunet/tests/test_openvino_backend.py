@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,3 +195,16 @@ def test_a_released_network_works_again(tiny: Any) -> None:
     before = network.infer(image, ()).copy()
     network.release()
     assert np.array_equal(network.infer(image, ()), before)
+
+
+def test_nobody_is_told_that_it_runs(tmp_path: Path) -> None:
+    """OpenVINO's reports to its maker leave traces in the home directory; here there are none."""
+    program = (
+        "import sys\n"
+        "from nephra_nnunet.backends import open_backend\n"
+        "open_backend('openvino', 1, 'cpu')\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ exact as PyTorch, and is not recognised and fused into that layer by the compile
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
@@ -28,11 +29,21 @@ _MAX_POOL = 12
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
-def computes_in_bfloat16() -> bool:
-    """Whether this CPU has instructions for it."""
+def _openvino() -> Any:
+    """OpenVINO, kept from reporting to its maker that it was imported.
+
+    Its wheel asks for a package that sends such reports; without that package a stub of its own
+    stands in.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return openvino
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for it."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVinoBackend:
@@ -45,9 +56,7 @@ class OpenVinoBackend:
     name: BackendName = "openvino"
 
     def __init__(self, threads: int) -> None:
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = _openvino().Core()
         self._threads = threads
 
     def load(
@@ -135,9 +144,8 @@ def build_model(
         with_last: whether the last layer, which makes logits of features, is part of it: the
             outputs are the folds' mean logits, or else their features, one fold after another.
     """
-    import openvino
-    from openvino import opset13 as ops
-
+    openvino = _openvino()
+    ops = openvino.opset13
     image = ops.parameter([1, architecture.input_channels, *patch], np.float32, name="image")
     outputs = [_Builder(architecture, weights).output(image, with_last) for weights in folds]
     whole = outputs[0]
@@ -156,9 +164,7 @@ class _Builder:
     """Turns an architecture into OpenVINO's operations."""
 
     def __init__(self, architecture: Architecture, weights: Weights) -> None:
-        from openvino import opset13
-
-        self._ops = opset13
+        self._ops = _openvino().opset13
         self._architecture = architecture
         self._weights = weights
 
