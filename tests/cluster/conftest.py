@@ -26,8 +26,9 @@ from nephra_phantom import Phantom, centred
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("gateway", "nnunet", "postprocess", "smoothing")
-#: Of the load tests; small, so that there are many requests.
-SMALL = centred((56, 48, 48), (6.2, 6.2, 6.2))
+#: Of the load tests; small, so that there are many requests: the image is one tile to the network.
+SMALL_IMAGE = centred((40, 32, 24), (6.2, 6.2, 6.2))
+SMALL_MASK = centred((56, 48, 48), (6.2, 6.2, 6.2))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,6 +97,6 @@ def small(release: Release) -> dict[str, str]:
     """A small patient in the data root: what → path."""
     phantom, folder = Phantom(90_002), release.data / "small"
     folder.mkdir()
-    write_image(folder / "A.nii.gz", phantom.volume("A", SMALL))
-    write_labels(folder / "mask.nii.gz", phantom.labels(SMALL, "A"))
+    write_image(folder / "A.nii.gz", phantom.volume("A", SMALL_IMAGE))
+    write_labels(folder / "mask.nii.gz", phantom.labels(SMALL_MASK, "A"))
     return {"image": "small/A.nii.gz", "mask": "small/mask.nii.gz"}

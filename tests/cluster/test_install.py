@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import yaml
+from images.store import size_over_base_mb
 
 from cluster.kube import Cluster, is_ready, until
 from cluster.release import CHART, Release
 
 ROOT = Path(__file__).resolve().parents[2]
 IDLE_GIB = 1.5
+BUDGET_MB = {"gateway": 130, "nnunet": 950, "postprocess": 900, "smoothing": 700}
 COMPONENTS = ("gateway", "nnunet", "postprocess", "smoothing")
 
 
@@ -47,6 +51,16 @@ def test_idle_pods_are_light(release: Release) -> None:
     total_gib = sum(used.values()) / 2**30
     sys.stderr.write(f"idle: {total_gib:.2f} GiB in {len(used)} pods: {used}\n")
     assert total_gib < IDLE_GIB
+
+
+def test_images_are_small(images: Mapping[str, str]) -> None:
+    """What each adds to its base, uncompressed."""
+    if "NEPHRA_IMAGE_TAG" in os.environ:
+        pytest.skip("the images of NEPHRA_IMAGE_TAG were not built here")
+    sizes = {name: size_over_base_mb(f"nephra/{name}:{tag}") for name, tag in images.items()}
+    sys.stderr.write(f"images, MB over the base: {sizes}\n")
+    for name, size_mb in sizes.items():
+        assert size_mb <= BUDGET_MB[name], name
 
 
 def test_predictors_have_no_way_in_from_outside(release: Release) -> None:

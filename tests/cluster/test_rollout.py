@@ -17,7 +17,7 @@ from cluster.release import Release
 #: What keeps a service busy: operation and what it is given.
 WORK = {
     "gateway": ("postprocess/fat", "mask_path", "mask"),
-    "nnunet": ("inference/ureter", "image_D_path", "image"),
+    "nnunet": ("inference/totalseg", "image_path", "image"),
     "postprocess": ("postprocess/fat", "mask_path", "mask"),
     "smoothing": ("smoothing/base", "mask_path", "mask"),
 }
