@@ -117,7 +117,10 @@ def test_one_scaler_scales(mode: str, annotated: str, least: Any, most: Any) -> 
 def test_keda_by_requests_is_the_charts_own() -> None:
     """KServe then leaves scaling to others, and the ScaledObject names its Deployment."""
     keda = {"prometheusAddress": "http://prometheus:9090", "requestsPerReplica": 3}
-    given = {"smoothing": {"autoscaling": {"mode": "keda", "keda": keda}}}
+    given = {
+        "smoothing": {"autoscaling": {"mode": "keda", "keda": keda}},
+        "networkPolicy": {"enabled": False},
+    }
     annotations = _services(given)["smoothing"]["metadata"]["annotations"]
     assert annotations["serving.kserve.io/autoscalerClass"] == "external"
     (scaler,) = kinds(render(given), "ScaledObject")

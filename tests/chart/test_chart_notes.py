@@ -24,6 +24,8 @@ def test_port_forward_is_how_it_is_reached_by_default() -> None:
     assert 'curl -H "Authorization: Bearer $NEPHRA_TOKEN" $NEPHRA_URL/operations' in said
     assert "inferenceservice" in said
     assert "WARNING" not in said
+    assert "helm's own --wait may never end" in said
+    assert "--wait" not in _notes({"predictors": {"kind": "Deployment"}})
     names = {(o["kind"], o["metadata"]["name"]) for o in render()}
     assert {("Service", "nephra-gateway"), ("Secret", "nephra-tokens")} <= names
 
@@ -52,6 +54,17 @@ def test_a_secret_of_yours_is_named() -> None:
     assert "base64 -d" not in said
 
 
+def test_only_what_is_there_is_waited_for() -> None:
+    """Somebody else's predictors are named; no InferenceService is waited for where none is."""
+    none = {name: {"enabled": False} for name in ("nnunet", "smoothing", "postprocess")}
+    others = {"extraPredictors": {"registration": "http://registration.elsewhere"}}
+    open_way = {"networkPolicy": {"enabled": False}}
+    assert "a gateway and no predictor." in _notes(dict(none))
+    said = _notes({**none, **open_way, "gateway": others})
+    assert "a gateway and registration." in said
+    assert "inferenceservice" not in said
+
+
 def test_what_is_dangerous_is_said() -> None:
     """In a warning each."""
     open_to_all = _notes({"auth": {"mode": "none"}})
@@ -59,7 +72,7 @@ def test_what_is_dangerous_is_said() -> None:
     assert "Bearer" not in open_to_all
     assert "predictors.public is set" in _notes(values("full"))
     assert "networkPolicy.enabled is false" in _notes({"networkPolicy": {"enabled": False}})
-    assert "all pods have to run on one node" in _notes(values("minimal"))
+    assert "all pods run on the node of the first one" in _notes(values("minimal"))
 
 
 @pytest.mark.parametrize("name", CI)

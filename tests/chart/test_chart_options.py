@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
-from chart.rendering import Object, find, kinds, pods, render, values
+from chart.rendering import CHART, Object, find, kinds, pods, render, values
 
 DIGEST = "sha256:" + "a" * 64
 COMPONENTS = ("gateway", "nnunet", "smoothing", "postprocess")
@@ -112,6 +113,52 @@ def test_bundles_come_from_everywhere_in_order() -> None:
         for c in COMPONENTS[2:]
         for m in _pod(c)["containers"][0]["volumeMounts"]
     )
+
+
+def test_a_claim_is_mounted_once() -> None:
+    """A pod that mounts it as two volumes can wait for ever: bundles in the data root have none."""
+    claims = [{"name": "nephra-data", "path": "models"}, {"name": "m", "path": "a"}, {"name": "m"}]
+    spec = _pod("nnunet", {"nnunet": {"bundles": [{"claim": c} for c in claims]}})
+    assert _env(spec)["NEPHRA_BUNDLES"] == "/data/models:/bundles/1/a:/bundles/1"
+    mounted = [
+        v["persistentVolumeClaim"]["claimName"]
+        for v in spec["volumes"]
+        if "persistentVolumeClaim" in v
+    ]
+    assert mounted == ["nephra-data", "m"]
+
+
+def test_pods_that_share_a_claim_of_one_node_stay_together() -> None:
+    """Beside affinities of one's own; where all nodes can mount the claim nothing is asked."""
+    own = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+    affinity = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [own]}}
+    given = {**values("plain"), "gateway": {"affinity": affinity}}
+    for pod in pods(render(given)):
+        terms = pod.spec["affinity"]["podAffinity"][
+            "requiredDuringSchedulingIgnoredDuringExecution"
+        ]
+        assert terms[0]["topologyKey"] == "kubernetes.io/hostname"
+        wanted = terms[0]["labelSelector"]["matchLabels"].items()
+        assert all(wanted <= other.labels.items() for other in pods(render(given)))
+        gateway = pod.labels["app.kubernetes.io/component"] == "gateway"
+        assert terms[1:] == ([own] if gateway else [])
+    assert not any("affinity" in pod.spec for pod in pods(render()))
+
+
+def test_what_is_replaced_has_time_to_end() -> None:
+    """On a GPU a rollout begins when the old pod has ended its work: no failure until then."""
+    plain = {"predictors": {"kind": "Deployment"}}
+    for given, seconds in ((plain, 600 + 300), ({**plain, **values("gpu")}, 600 + 300 + 3600)):
+        deployment = find(render(given), "Deployment", "nephra-nnunet-predictor")
+        assert deployment["spec"]["progressDeadlineSeconds"] == seconds
+
+
+def test_by_default_the_longest_request_may_end() -> None:
+    """No component is told to end within less time than a request may take."""
+    default = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert default["gateway"]["drainSeconds"] >= default["gateway"]["operationSeconds"]
+    for component in COMPONENTS[1:]:
+        assert default[component]["drainSeconds"] >= default[component]["timeoutSeconds"]
 
 
 def test_the_grace_covers_the_longest_work() -> None:

@@ -40,10 +40,16 @@ def _ends(objects: list[Object]) -> list[End]:
 
 
 def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
-    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+    asked = selector.get("matchExpressions", ())
+    assert all(e["operator"] == "In" for e in asked)
+    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
+        labels.get(e["key"]) in e["values"] for e in asked
+    )
 
 
 def _is_meant(peer: Object, end: End) -> bool:
+    if "ipBlock" in peer:  # no pod has such an address
+        return False
     namespace = {"kubernetes.io/metadata.name": end.namespace}
     if "namespaceSelector" not in peer and end.namespace != NAMESPACE:
         return False

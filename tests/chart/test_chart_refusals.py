@@ -48,8 +48,23 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "monitoring.serviceMonitor needs networkPolicy.scrapeFrom",
     ),
     (
+        {"monitoring": {"prometheusRule": {"enabled": True}}},
+        "monitoring.prometheusRule needs networkPolicy.scrapeFrom",
+    ),
+    (
+        _scaling(mode="keda", keda={"prometheusAddress": "http://prometheus:9090"}),
+        "smoothing.autoscaling.keda.prometheusAddress needs networkPolicy.scrapeFrom",
+    ),
+    (
         {"gateway": {"extraPredictors": {"other": "http://other"}}},
         "gateway.extraPredictors needs networkPolicy.gatewayTo",
+    ),
+    (
+        {
+            "gateway": {"extraPredictors": {"smoothing": "http://other"}},
+            "networkPolicy": {"enabled": False},
+        },
+        "gateway.extraPredictors names smoothing, which the chart installs itself",
     ),
     (
         {"predictors": {"public": True, "kind": "Deployment"}},
@@ -84,6 +99,10 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim",
     ),
     (
+        {"persistence": {"accessModes": ["ReadWriteMany", "ReadWriteOncePod"]}},
+        "persistence.accessModes ReadWriteOncePod lets",
+    ),
+    (
         {**ONE_NODE, "gateway": {"replicas": 2}},
         "gateway.replicas above 1 need persistence.accessModes ReadWriteMany",
     ),
@@ -111,7 +130,16 @@ ALLOWED: tuple[dict[str, Any], ...] = (
     {"ingress": {"enabled": True, "host": "*"}},
     {"ingress": {**HOST, "tls": {"enabled": True, "secretName": "s"}}},
     {"monitoring": {"serviceMonitor": {"enabled": True}}, "networkPolicy": {"enabled": False}},
+    {
+        **_scaling(mode="keda", keda={"prometheusAddress": "http://prometheus:9090"}),
+        "networkPolicy": {"scrapeFrom": [{"namespaceSelector": {}}]},
+    },
     {"gateway": {"extraPredictors": {"other": "http://o"}}, "networkPolicy": {"enabled": False}},
+    {
+        "gateway": {"extraPredictors": {"smoothing": "http://o"}},
+        "networkPolicy": {"enabled": False},
+        "smoothing": {"enabled": False},
+    },
     {"predictors": {"public": True}},
     _scaling(mode="keda", minReplicas=0, keda={"triggers": [TRIGGER]}),
     _scaling(mode="external", minReplicas=0),

@@ -6,10 +6,12 @@ The metadata and spec of every pod of nephra, so that none is less closed than a
   values       the component's values
   container    its container's name
   image        the image's values
+  resources    those of its container
   env          its environment, as a list
   volumes, mounts, initContainers    what it has beside /data and /tmp
-  command, restartPolicy             for the test alone
-  startup, ready                     the paths of its probes, for a server
+  nodeSelector, tolerations          of a GPU node, beside the component's own
+  command, restartPolicy, deadline   for the test alone
+  startup, ready, live               the paths of its probes, for a server
 */}}
 {{- define "nephra.podLabels" -}}
 {{- include "nephra.labels" (dict "root" .root "component" .component "copied" true "labels" .values.podLabels) }}
@@ -59,7 +61,7 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.affinity }}
+{{- with include "nephra.affinity" . | fromYaml }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -141,6 +143,23 @@ volumes:
   {{- with concat (default list .volumes) (default list .values.extraVolumes) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/*
+Where pods stand. A claim that one node can mount keeps all of them together: a rolling update's new pod
+would wait on another node for ever, and the old one for the new one.
+*/}}
+{{- define "nephra.affinity" -}}
+{{- $affinity := deepCopy (default dict .values.affinity) -}}
+{{- if not (has "ReadWriteMany" .root.Values.persistence.accessModes) -}}
+{{- $release := include "nephra.selector" (dict "root" .root) | fromYaml -}}
+{{- $together := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $release) -}}
+{{- $required := "requiredDuringSchedulingIgnoredDuringExecution" -}}
+{{- $pods := default dict $affinity.podAffinity -}}
+{{- $_ := set $pods $required (prepend (default list (get $pods $required)) $together) -}}
+{{- $_ := set $affinity "podAffinity" $pods -}}
+{{- end -}}
+{{- toYaml $affinity -}}
 {{- end -}}
 
 {{- define "nephra.containerSecurity" -}}

@@ -42,18 +42,25 @@ What the three predictors' pods differ in, as JSON for nephra.podSpec: takes roo
 {{/* Where nnunet's bundles are: JSON {"paths": [...], "volumes": [...], "mounts": [...], "copies": [...]}. */}}
 {{- define "nephra.bundles" -}}
 {{- $paths := list -}}{{- $volumes := list -}}{{- $mounts := list -}}{{- $copies := list -}}
+{{- /* A pod that mounts one claim as two volumes may wait for ever for the second: each is mounted once. */ -}}
+{{- $claims := dict (include "nephra.claim" .) "/data" -}}
 {{- range $i, $bundle := .Values.nnunet.bundles -}}
 {{- $name := printf "bundles-%d" $i -}}
 {{- $path := printf "/bundles/%d" $i -}}
 {{- if $bundle.demo -}}
 {{- $paths = append $paths "/opt/nephra/bundles" -}}
 {{- else -}}
-{{- $mounts = append $mounts (dict "name" $name "mountPath" $path "readOnly" true) -}}
+{{- $mount := dict "name" $name "mountPath" $path "readOnly" true -}}
 {{- with $bundle.claim -}}
+{{- if not (hasKey $claims .name) -}}
+{{- $_ := set $claims .name $path -}}
 {{- $volumes = append $volumes (dict "name" $name "persistentVolumeClaim" (dict "claimName" .name "readOnly" true)) -}}
-{{- $paths = append $paths (printf "%s/%s" $path (default "" .path) | trimSuffix "/") -}}
+{{- $mounts = append $mounts $mount -}}
+{{- end -}}
+{{- $paths = append $paths (printf "%s/%s" (get $claims .name) (default "" .path) | trimSuffix "/") -}}
 {{- end -}}
 {{- with $bundle.image -}}
+{{- $mounts = append $mounts $mount -}}
 {{- $pull := default "IfNotPresent" .pullPolicy -}}
 {{- if .volume -}}
 {{- $volumes = append $volumes (dict "name" $name "image" (dict "reference" .reference "pullPolicy" $pull)) -}}

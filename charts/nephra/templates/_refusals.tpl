@@ -18,8 +18,15 @@
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs httpRoute.parentRefs, the Gateways that shall lead here." -}}
 {{- end -}}
-{{- if and .Values.monitoring.serviceMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.scrapeFrom) -}}
-{{- fail "monitoring.serviceMonitor needs networkPolicy.scrapeFrom, or no Prometheus reaches the metrics." -}}
+{{- range $name := list "serviceMonitor" "prometheusRule" -}}
+{{- if and (index $.Values.monitoring $name).enabled $.Values.networkPolicy.enabled (not $.Values.networkPolicy.scrapeFrom) -}}
+{{- fail (printf "monitoring.%s needs networkPolicy.scrapeFrom, or no Prometheus reaches the metrics." $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := (include "nephra.predictors" . | fromJson).names -}}
+{{- if hasKey $.Values.gateway.extraPredictors $name -}}
+{{- fail (printf "gateway.extraPredictors names %s, which the chart installs itself: take another name, or set %s.enabled=false." $name $name) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.gateway.extraPredictors .Values.networkPolicy.enabled (not .Values.networkPolicy.gatewayTo) -}}
 {{- fail "gateway.extraPredictors needs networkPolicy.gatewayTo, or the gateway cannot reach them." -}}
@@ -44,6 +51,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq $scaling.mode "keda") (eq (include "nephra.kedaBy" $scaling) "requests") $.Values.networkPolicy.enabled (not $.Values.networkPolicy.scrapeFrom) -}}
+{{- fail (printf "%s.autoscaling.keda.prometheusAddress needs networkPolicy.scrapeFrom, or that Prometheus reads no metrics to scale by." $name) -}}
+{{- end -}}
 {{- if eq (int $scaling.minReplicas) 0 -}}
 {{- if eq $scaling.mode "hpa" -}}
 {{- fail (printf "%s.autoscaling.minReplicas 0 is not possible with mode hpa: without a pod there is no CPU to measure." $name) -}}
@@ -61,11 +71,10 @@
 
 {{/* A claim that one node, or one pod, can mount. */}}
 {{- define "nephra.refuseClaim" -}}
-{{- $modes := .Values.persistence.accessModes -}}
-{{- if not (has "ReadWriteMany" $modes) -}}
-{{- if not (has "ReadWriteOnce" $modes) -}}
+{{- if has "ReadWriteOncePod" .Values.persistence.accessModes -}}
 {{- fail "persistence.accessModes ReadWriteOncePod lets a single pod mount the claim, which gateway and predictors share: use ReadWriteMany, or ReadWriteOnce on one node." -}}
 {{- end -}}
+{{- if not (has "ReadWriteMany" .Values.persistence.accessModes) -}}
 {{- if gt (int .Values.gateway.replicas) 1 -}}
 {{- fail "gateway.replicas above 1 need persistence.accessModes ReadWriteMany." -}}
 {{- end -}}
