@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chart.rendering import CHART, CI, ROOT, kinds, of_ci, render
+from chart.rendering import CHART, CI, ROOT, kinds, of_ci, render, values
 
 _NAME = re.compile(r"\bnephra_[a-z_]+\b")
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")
@@ -81,6 +81,18 @@ def test_alarms_say_what_to_do() -> None:
             assert rule["labels"]["severity"] in ("warning", "critical")
             assert set(rule["annotations"]) == {"summary", "description"}
             assert 'namespace="hospital"' in rule["expr"]
+
+
+def test_a_predictor_that_sleeps_is_not_down() -> None:
+    """One that may go to 0 pods alarms nobody."""
+    given = values("keda")
+    given["monitoring"]["prometheusRule"] = {"enabled": True}
+    (rule,) = kinds(render(given), "PrometheusRule")
+    down = rule["spec"]["groups"][0]["rules"][0]["expr"]
+    assert down.endswith('_up{namespace="hospital",predictor!~"nnunet"}) == 0')
+    (rule,) = kinds(of_ci("full"), "PrometheusRule")
+    down = rule["spec"]["groups"][0]["rules"][0]["expr"]
+    assert down.endswith('_up{namespace="hospital"}) == 0')
 
 
 def test_panels_do_not_overlap() -> None:
