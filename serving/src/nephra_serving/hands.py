@@ -72,7 +72,7 @@ class Hands:
         self._count = 0
         #: Set when the worker is no more.
         self.gone = asyncio.Event()
-        #: Whether it was killed because its work did not stop.
+        #: Whether it was killed by its server; it is given no more work then.
         self.dismissed = False
         self._hearing = asyncio.create_task(self._hear(reader))
 
@@ -106,6 +106,10 @@ class Hands:
         try:
             while "event" in (said := await self._next()):
                 listen(Event.model_validate_json(said["event"]))
+        except Exception:
+            # What it still says must not be taken for the answer to somebody else's work.
+            self._dismiss()
+            raise
         finally:
             stopping.cancel()
         if "problem" in said:
@@ -128,8 +132,11 @@ class Hands:
         await call.stopped.wait()
         self._say({"stop": number})
         await asyncio.sleep(self._stop_s)
-        self.dismissed = True
         logs.line("work does not stop: its worker is killed", logging.WARNING, **call.members)
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        self.dismissed = self.dismissed or not self.gone.is_set()
         self._life.kill()
 
     def _say(self, said: Said) -> None:

@@ -231,7 +231,7 @@ class Workers:
         """Give a worker what waits until it is lost."""
         watching = asyncio.create_task(self._ring_when(hands))
         try:
-            while not hands.gone.is_set():
+            while not (hands.gone.is_set() or hands.dismissed):
                 if self._waiting:
                     await self._do(self._waiting.popleft(), hands)
                 else:

@@ -52,8 +52,8 @@ class Desk:
             if "run" in order:
                 self._stops[order["run"]] = threading.Event()
                 self._orders.put(order)
-            elif order["stop"] in self._stops:
-                self._stops[order["stop"]].set()
+            elif stop := self._stops.get(order["stop"]):  # that work may end at this moment
+                stop.set()
         for stop in list(self._stops.values()):
             stop.set()
         self._orders.put(None)
@@ -165,7 +165,10 @@ def _ignore_signals() -> None:
 def main() -> None:
     """Work for the server at the other end of the socket whose handle is the only argument."""
     _ignore_signals()
-    wire = Wire(socket.socket(fileno=int(sys.argv[1])))
+    end = socket.socket(fileno=int(sys.argv[1]))
+    # A program that a library starts would hold it open, and the server not learn of our end.
+    end.set_inheritable(False)
+    wire = Wire(end)
     told = wire.receive()
     if told is None:
         return
