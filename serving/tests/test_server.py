@@ -32,16 +32,15 @@ def listening(pid: int) -> set[str]:
     return addresses
 
 
-def test_only_loopback_listens(start: Any, data: DataRoot) -> None:
-    """One socket, on 127.0.0.1; KServe's own 0.0.0.0 and its gRPC port are not there."""
-    with start() as (process, url):
-        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-        assert listening(process.pid) == {"0100007F"}
+def test_only_loopback_listens(standing: Any) -> None:
+    """Nothing but 127.0.0.1; KServe's own 0.0.0.0 and its gRPC port are not there."""
+    assert httpx.get(f"{standing.url}/readyz", timeout=60).status_code == 200
+    assert listening(standing.pid) == {"0100007F"}
 
 
-def test_a_container_listens_where_it_is_told(start: Any, data: DataRoot) -> None:
+def test_a_container_listens_where_it_is_told(start: Any) -> None:
     """NEPHRA_HOST=0.0.0.0 is what images set; the check above can therefore fail."""
-    with start(NEPHRA_HOST="0.0.0.0") as (process, _):
+    with start(until="listening", NEPHRA_HOST="0.0.0.0") as (process, _):
         assert listening(process.pid) == {"00000000"}
 
 
@@ -62,25 +61,6 @@ def test_sigterm_cancels_running_work_and_ends(start: Any, data: DataRoot) -> No
         assert last["problem"]["status"] == 503
         assert process.wait(60) == 0
         assert sorted(p.name for p in data.root.rglob("*") if p.is_file()) == ["mask.nii.gz"]
-
-
-def test_a_drained_server_finishes_its_work(start: Any, data: DataRoot) -> None:
-    """With time to drain, what runs at SIGTERM is answered, and the process ends with 0."""
-    go = data.root / "go"
-    with start(NEPHRA_DRAIN_S="60", TOY_GO=str(go)) as (process, url):
-        with httpx.stream(
-            "POST",
-            f"{url}/v1/models/linger:predict",
-            json={"instances": [{"mask_path": "mask.nii.gz"}]},
-            headers={"accept": "application/x-ndjson"},
-            timeout=60,
-        ) as answer:
-            lines = answer.iter_lines()
-            assert any(json.loads(line)["stage"] == "lingering" for line in lines)
-            process.send_signal(signal.SIGTERM)
-            go.touch()
-            assert [json.loads(line) for line in lines][-1]["event"] == "result"
-        assert process.wait(60) == 0
 
 
 def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
@@ -106,7 +86,6 @@ def test_the_server_ends_with_its_parent(script: Path, data: DataRoot) -> None:
         assert lines[-1]["message"] == "ended"
 
 
-def test_arguments_reach_us_and_not_kserve(start: Any, data: DataRoot) -> None:
+def test_arguments_reach_us_and_not_kserve(standing: Any) -> None:
     """KServe parses the command line at import; ours must not mean something to it."""
-    with start("serve", "--port", "0", "--host", "127.0.0.1") as (_, url):
-        assert httpx.get(f"{url}/healthz", timeout=60).json() == {"status": "alive"}
+    assert httpx.get(f"{standing.url}/healthz", timeout=60).json() == {"status": "alive"}

@@ -51,45 +51,47 @@ def files(data: DataRoot) -> list[str]:
     return sorted(p.name for p in data.root.rglob("*") if p.is_file() and p.name != "go")
 
 
-def test_a_step_that_holds_the_interpreter_does_not_hold_the_server(start: Any) -> None:
+def test_a_step_that_holds_the_interpreter_does_not_hold_the_server(standing: Any) -> None:
     """Liveness, readiness and heartbeats go on; the stuck step is killed when cancelled."""
-    with start(NEPHRA_HEARTBEAT_S="0.05", NEPHRA_STOP_S="0.2") as (_, url):
-        with streamed(url, "grip") as events:
-            assert heard(events, "gripping")
-            assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
-            assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
-            assert next(events)["stage"] == "gripping"
-            answer = httpx.delete(f"{url}/tickets/{TICKET}", timeout=60)
-            assert answer.json() == {"withdrawn": 1}
-            assert list(events)[-1]["problem"]["code"] == "cancelled"
-        # The new worker has the slot.
-        with streamed(url, "keep") as events:
-            assert list(events)[-1]["event"] == "result"
-        assert "nephra_workers_lost_total 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
+    url, lost = standing.url, standing.figure("nephra_workers_lost_total")
+    with streamed(url, "grip") as events:
+        assert heard(events, "gripping")
+        assert httpx.get(f"{url}/healthz", timeout=60).status_code == 200
+        assert httpx.get(f"{url}/readyz", timeout=60).status_code == 200
+        assert next(events)["stage"] == "gripping"
+        answer = httpx.delete(f"{url}/tickets/{TICKET}", timeout=60)
+        assert answer.json() == {"withdrawn": 1}
+        assert list(events)[-1]["problem"]["code"] == "cancelled"
+    # The new worker has the slot.
+    with streamed(url, "keep") as events:
+        assert list(events)[-1]["event"] == "result"
+    assert standing.figure("nephra_workers_lost_total") == lost
 
 
-def test_a_killed_worker_is_replaced(start: Any, data: DataRoot) -> None:
+def test_a_killed_worker_is_replaced(standing: Any) -> None:
     """Its caller hears worker_lost, and who waited behind is served by the new one."""
-    with start(NEPHRA_HEARTBEAT_S="0.05") as (process, url):
-        with streamed(url, "endless") as events, streamed(url, "keep", "b" * 32) as waiting:
-            assert heard(events, "going round")
-            assert next(waiting)["fraction"] == 0
-            (worker,) = workers(process.pid)
-            os.kill(worker, signal.SIGKILL)
-            problem = list(events)[-1]["problem"]
-            assert problem["status"] == 503
-            assert problem["code"] == "worker_lost"
-            assert problem["action"] == "Send it again."
-            assert "SIGKILL" in problem["detail"]
-            assert list(waiting)[-1]["event"] == "result"
-        (successor,) = workers(process.pid)
-        assert successor != worker
-        text = httpx.get(f"{url}/metrics", timeout=60).text
-        assert "nephra_workers_lost_total 1.0" in text
-        assert 'nephra_requests_total{operation="toy/endless",outcome="worker_lost"} 1.0' in text
-        assert 'nephra_requests_running{operation="toy/endless"} 0.0' in text
-        results = {p.parent.parent.name for p in data.root.glob("results/*/*/*")}
-        assert results == {"b" * 32}
+    url, lost = standing.url, standing.figure("nephra_workers_lost_total")
+    one, other = "c" * 32, "d" * 32
+    with streamed(url, "endless", one) as events, streamed(url, "keep", other) as waiting:
+        assert heard(events, "going round")
+        assert next(waiting)["fraction"] == 0
+        (worker,) = workers(standing.pid)
+        os.kill(worker, signal.SIGKILL)
+        problem = list(events)[-1]["problem"]
+        assert problem["status"] == 503
+        assert problem["code"] == "worker_lost"
+        assert problem["action"] == "Send it again."
+        assert "SIGKILL" in problem["detail"]
+        assert list(waiting)[-1]["event"] == "result"
+    (successor,) = workers(standing.pid)
+    assert successor != worker
+    assert standing.figure("nephra_workers_lost_total") == lost + 1
+    ended = 'nephra_requests_total{operation="toy/endless",outcome="worker_lost"}'
+    assert standing.figure(ended) == 1
+    assert standing.figure('nephra_requests_running{operation="toy/endless"}') == 0
+    results = standing.data.root / "results"
+    assert not (results / one).exists()
+    assert list((results / other).glob("*/*"))
 
 
 def test_an_idle_worker_that_dies_is_replaced(start: Any) -> None:
@@ -132,16 +134,14 @@ def test_a_worker_ends_with_its_server(start: Any, stage: str) -> None:
         assert list(process.stderr) is not None
 
 
-def test_a_worker_inherits_nothing_that_listens(start: Any) -> None:
-    """Three standard streams and its wire, and what the interpreter opens for itself."""
-    with start() as (process, _):
-        (worker,) = workers(process.pid)
-        sockets = {
-            str(handle.readlink())
-            for handle in Path(f"/proc/{worker}/fd").iterdir()
-            if str(handle.readlink()).startswith("socket:")
-        }
-        assert len(sockets) == 1
+def test_a_worker_inherits_nothing_that_listens(standing: Any) -> None:
+    """Its wire is the only socket, and programs that it starts do not hold that either."""
+    (worker,) = workers(standing.pid)
+    handles = Path(f"/proc/{worker}/fd").iterdir()
+    (wire,) = [h.name for h in handles if str(h.readlink()).startswith("socket:")]
+    said = Path(f"/proc/{worker}/fdinfo/{wire}").read_text()
+    flags = int(next(row.split()[1] for row in said.splitlines() if row.startswith("flags")), 8)
+    assert flags & os.O_CLOEXEC
 
 
 def test_accepted_work_is_finished_at_sigterm(start: Any, data: DataRoot) -> None:
@@ -240,30 +240,12 @@ def test_a_server_whose_worker_cannot_be_made_ends(
     assert "secret" not in str(problem)
 
 
-def test_a_server_whose_worker_dies_at_every_start_ends(script: Path, data: DataRoot) -> None:
-    """So that Kubernetes shows that it does, instead of a predictor that is never ready."""
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        env={**os.environ, "NEPHRA_DATA": str(data.root), "NEPHRA_PORT": "0", "TOY_BUILD": "die"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 1
-    said = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [s["starting"] for s in said if s.get("message") == "worker lost"] == [1, 2, 3, 4, 5]
-    assert said[-1]["code"] == "worker_lost"
-    assert "SIGKILL" in said[-1]["detail"]
-
-
-def test_metrics_have_a_port_of_their_own(start: Any, free_port: int) -> None:
+def test_metrics_have_a_port_of_their_own(standing: Any) -> None:
     """With NEPHRA_METRICS_PORT; what it serves is what the predictor's own /metrics says."""
-    with start(NEPHRA_METRICS_PORT=str(free_port)) as (_, url):
-        text = httpx.get(f"http://127.0.0.1:{free_port}/metrics", timeout=60).text
-        assert "nephra_requests_waiting 0.0" in text
-        assert "operations" not in httpx.get(f"http://127.0.0.1:{free_port}/operations").text
-        assert "nephra_requests_waiting 0.0" in httpx.get(f"{url}/metrics", timeout=60).text
+    alone = standing.metrics_url
+    assert "nephra_requests_waiting 0.0" in httpx.get(alone, timeout=60).text
+    assert "operations" not in httpx.get(alone.replace("metrics", "operations"), timeout=60).text
+    assert "nephra_requests_waiting 0.0" in httpx.get(f"{standing.url}/metrics", timeout=60).text
 
 
 def test_a_metrics_port_that_is_taken_is_said(script: Path, data: DataRoot, free_port: int) -> None:

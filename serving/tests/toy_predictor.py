@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import sys
 import threading
 import time
@@ -114,8 +113,6 @@ def build(data: DataRoot) -> OperationRunner:
         raise BundleInvalid("The toy's bundle is broken.", "Mend it.")
     if how == "break":
         raise ZeroDivisionError("/secret/path")
-    if how == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
     return OperationRunner.of("toy", OPERATIONS, data, 10**6)
 
 
