@@ -225,6 +225,23 @@ def test_placement_and_labels_reach_the_pod() -> None:
         assert (pod.annotations["a"], pod.labels["b"]) == ("1", "2")
 
 
+def test_selectors_never_change() -> None:
+    """A Deployment's cannot be changed: no name and no label of yours is among them."""
+    given: dict[str, Any] = {
+        "nameOverride": "other",
+        "commonLabels": {"team": "x"},
+        "predictors": {"kind": "Deployment"},
+        **{c: {"podLabels": {"b": "2"}} for c in COMPONENTS},
+    }
+    for o in kinds(render(given), "Deployment"):
+        found = o["spec"]["selector"]["matchLabels"]
+        assert found == {
+            "app.kubernetes.io/name": "nephra",
+            "app.kubernetes.io/instance": "nephra",
+            "app.kubernetes.io/component": o["metadata"]["labels"]["app.kubernetes.io/component"],
+        }
+
+
 def test_common_labels_and_annotations_are_everywhere() -> None:
     """On objects and on pods."""
     given = {"commonLabels": {"team": "x"}, "commonAnnotations": {"owner": "y"}}

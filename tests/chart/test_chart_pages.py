@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from chart.pages import PAGES, wrong_examples, wrong_files, wrong_names, wrong_values
-from chart.rendering import ROOT
+from chart.rendering import ROOT, pods, render
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -65,3 +66,32 @@ def test_an_object_that_nobody_makes_is_found() -> None:
     assert list(wrong_names("kubectl get secret nephra-token")) == ["secret nephra-token"]
     made = "kubectl create secret generic nephra-mine\nkubectl get secret nephra-mine"
     assert list(wrong_names(made)) == []
+
+
+_UNITS = {"": 1.0, "m": 1e-3, "Mi": 2.0**-10, "Gi": 1.0}
+
+
+def _sum(bound: str, resource: str, scaled: int) -> float:
+    """Of all servers' pods, in cores or GiB, with so many pods of what scales."""
+    total = 0.0
+    for pod in pods(render()):
+        if pod.serves:
+            said = str(pod.spec["containers"][0]["resources"][bound][resource])
+            number, unit = re.fullmatch(r"([\d.]+)(\w*)", said).groups()  # type: ignore[union-attr]
+            scales = pod.labels["app.kubernetes.io/component"] in ("smoothing", "postprocess")
+            total += float(number) * _UNITS[unit] * (scaled if scales else 1)
+    return total
+
+
+@pytest.mark.parametrize("scaled", [1, 4])
+def test_the_quotas_of_the_page_are_the_charts(scaled: int) -> None:
+    """What all pods ask for and are bounded by, at rest and with all replicas."""
+    page = (ROOT / "docs" / "how-to" / "sizing.md").read_text(encoding="utf-8")
+    asked = (
+        f"{_sum('requests', 'cpu', scaled):.1f} CPU and {_sum('requests', 'memory', scaled):.1f}"
+    )
+    bound = (
+        f"limits {_sum('limits', 'cpu', scaled):.0f} CPU, {_sum('limits', 'memory', scaled):.0f}"
+    )
+    assert f"{asked} GiB" in page
+    assert f"{bound} GiB" in page

@@ -51,7 +51,11 @@ def test_the_namespace_is_restricted() -> None:
 
 
 def test_kind_has_one_node() -> None:
-    """And listens on loopback alone."""
+    """And listens on loopback alone, at the ports that its page tells an ingress controller."""
     config = yaml.safe_load((ROOT / "manifests" / "kind-config.yaml").read_text(encoding="utf-8"))
     (node,) = config["nodes"]
     assert {p["listenAddress"] for p in node["extraPortMappings"]} == {"127.0.0.1"}
+    page = (ROOT / "docs" / "how-to" / "kind.md").read_text(encoding="utf-8")
+    for ports in node["extraPortMappings"]:
+        assert f"nodePort={ports['containerPort']}" in page
+    assert f"http://127.0.0.1:{node['extraPortMappings'][0]['hostPort']}/" in page
