@@ -16,6 +16,7 @@ from chart.schema import resolved, schema
 
 PAGES = (
     *(p for p in sorted((ROOT / "docs/how-to").glob("*.md")) if p.stem != "add-an-operation"),
+    ROOT / "docs" / "reference" / "metrics.md",
     ROOT / "manifests" / "README.md",
     CHART / "README.md",
     ROOT / "README.md",
