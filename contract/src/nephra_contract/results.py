@@ -22,6 +22,9 @@ RESULTS = "results"
 #: The folder of an open ticket in which all is written that is not finished.
 WORKSHOP = ".work"
 
+#: What these are renamed to before they are removed: a ticket's workshop, and its whole folder.
+CLOSED, WITHDRAWN = ".closed", ".withdrawn-"
+
 #: Whoever has just looked a folder up may still put a file into it while it is removed.
 _REMOVALS = 5
 
@@ -43,7 +46,7 @@ def open_ticket(data: DataRoot, ticket: str) -> None:
 def close_ticket(data: DataRoot, ticket: str) -> None:
     """End a ticket whose results stay: what is half done goes, and nobody can write any more."""
     home = data.resolve(f"{RESULTS}/{ticket}")
-    _take_away(home / WORKSHOP, home / ".closed")
+    _take_away(home / WORKSHOP, home / CLOSED)
     for partial in home.glob(".*"):  # of work that knew of no step
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -51,7 +54,7 @@ def close_ticket(data: DataRoot, ticket: str) -> None:
 def withdraw_ticket(data: DataRoot, ticket: str) -> None:
     """End a ticket of which nothing shall stay; whoever is still at work for it finds no folder."""
     home = data.resolve(f"{RESULTS}/{ticket}")
-    _take_away(home, home.with_name(f".withdrawn-{ticket}"))
+    _take_away(home, home.with_name(WITHDRAWN + ticket))
 
 
 def check_open(data: DataRoot, ticket: str | None, fence: str | None = "") -> None:

@@ -18,6 +18,7 @@ from nephra_gateway.cases import Cases
 from nephra_gateway.figures import Figures
 from nephra_gateway.gateway import Gateway
 from nephra_gateway.predictors import Predictors
+from nephra_gateway.retries import longest_s
 from nephra_gateway.routes import cases, information, operations
 from nephra_gateway.settings import GatewaySettings
 from nephra_gateway.storage import Storage
@@ -73,16 +74,17 @@ def create(settings: GatewaySettings, ending: asyncio.Event | None = None) -> Bo
 
 @asynccontextmanager
 async def _looking_after(gateway: Gateway) -> AsyncIterator[None]:
-    """See to the data root at once; show metrics, and keep them fresh, if there is a port."""
+    """See to the data root, at once and now and then; keep metrics fresh if they have a port."""
     with suppress(Unavailable):  # it is said in the log, and by /healthz
         await gateway.storage.check()
     settings = gateway.settings
-    if settings.metrics_port == 0:
-        yield
-        return
-    gateway.figures.serve(settings.host, settings.metrics_port)
-    watching = asyncio.create_task(gateway.predictors.watch())
+    abandoned_s = longest_s(settings.operation_s, settings.retry_s)
+    tasks = [asyncio.create_task(gateway.tickets.sweep(abandoned_s))]
+    if settings.metrics_port != 0:
+        gateway.figures.serve(settings.host, settings.metrics_port)
+        tasks.append(asyncio.create_task(gateway.predictors.watch()))
     try:
         yield
     finally:
-        watching.cancel()
+        for task in tasks:
+            task.cancel()

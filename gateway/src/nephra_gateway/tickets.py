@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from nephra_contract import logs
+from nephra_contract.abandoned import sweep
 from nephra_contract.errors import Unavailable
 from nephra_contract.paths import DataRoot
 from nephra_contract.results import close_ticket, open_ticket, withdraw_ticket
@@ -52,6 +54,25 @@ class Tickets:
         except BaseException:
             await asyncio.shield(self._begin(ticket, change))
             raise
+
+    async def sweep(self, older_than_s: float) -> None:
+        """Close what gateways that were killed have left, now and then, until cancelled.
+
+        Args:
+            older_than_s: no ticket that is alive has seen a change for longer.
+        """
+        stop = threading.Event()
+        try:
+            while True:
+                try:
+                    count = await asyncio.to_thread(sweep, self.data, older_than_s, stop)
+                    if count:
+                        logs.line("abandoned tickets closed", count=count)
+                except OSError as error:
+                    logs.line("data root cannot be swept", why=error.strerror)
+                await asyncio.sleep(older_than_s)
+        finally:
+            stop.set()
 
     async def close(self) -> None:
         """Wait until all withdrawals are done."""
