@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from nephra_contract import logs
@@ -34,7 +35,9 @@ class Storage:
     figures: Figures
     _looked_s: float = field(default=float("-inf"), repr=False)
     _usable: bool | None = field(default=None, repr=False)
-    _looking: asyncio.Task[bool] | None = field(default=None, repr=False)
+    _looking: asyncio.Future[bool] | None = field(default=None, repr=False)
+    #: Its own: the event loop's threads may all be busy with the checksums of large images.
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
 
     async def check(self) -> None:
         """See whether it can be used.
@@ -50,7 +53,8 @@ class Storage:
     async def _look(self) -> bool:
         """One look at a time: the threads of looks that hang would pile up."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(asyncio.to_thread(self._try))
+            loop = asyncio.get_running_loop()
+            self._looking = loop.run_in_executor(self._thread, self._try)
         done, _ = await asyncio.wait({self._looking}, timeout=_ANSWERS_WITHIN_S)
         return bool(done) and self._looking.result()
 
