@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from nephra_contract.paths import DataRoot
-from nephra_gateway.__main__ import configuration
 from nephra_gateway.app import create
+from nephra_gateway.server import configuration
 from nephra_gateway.settings import GatewaySettings
 
 
@@ -86,6 +86,26 @@ def test_the_gateway_does_not_start_without_its_settings(environment: dict[str, 
         assert line["message"] == "cannot start"
         assert "NEPHRA_" in line["why"] or "predictors" in line["why"] or "auth" in line["why"]
         assert process.wait(60) == 2
+
+
+#: Sends SIGTERM to itself when the gateway begins to import what it serves with.
+_TERMINATED = """
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "uvicorn":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Finder())
+runpy.run_module("nephra_gateway", run_name="__main__")
+"""
+
+
+def test_a_gateway_can_be_ended_while_it_starts() -> None:
+    """In a container, where nothing is done at SIGTERM unless somebody asked for it."""
+    ended = subprocess.run([sys.executable, "-c", _TERMINATED], check=False, timeout=60)
+    assert ended.returncode == 0
 
 
 def _log(process: subprocess.Popen[str], message: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from nephra_contract.messages import Event
 from nephra_contract.nifti import write_labels
 from nephra_contract.paths import DataRoot
 from nephra_contract.volume import LabelMap
+from nephra_gateway import retries
 from nephra_gateway.settings import GatewaySettings
 from nephra_serving.settings import ServingSettings
 from nephra_serving.testing import served
@@ -330,9 +331,10 @@ def test_without_patience_a_loss_is_said_at_once(gateway: Any, mortal: Mortal) -
 
 
 def test_a_predictor_that_is_killed_and_comes_back_gets_its_work_again(
-    gateway: Any, mortal: Mortal
+    gateway: Any, mortal: Mortal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole process this time: connections are reset, then refused, then taken again."""
+    monkeypatch.setattr(retries, "_LAST_S", 0.2)
     mortal.fate("hold", "finish")
     with hearing(gateway(), "mortal/toy", ASKED) as events:
         wait_for(events, "held")

@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import signal
 import sys
-from types import FrameType
-
-import uvicorn
 
 from nephra_contract import logs
-from nephra_contract.parent import end_with_parent
-from nephra_gateway.app import create
-from nephra_gateway.border import Border
-from nephra_gateway.settings import GatewaySettings
-
-#: What cancelled requests have to clean up, after the time that they had to end.
-_CLEANING_S = 10
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT."""
     logs.configure("gateway")
-    try:
-        settings = GatewaySettings()
-        if settings.exit_with_parent:
-            end_with_parent()
-        ending = asyncio.Event()
-        app = create(settings, ending)
-    except ValueError as error:
-        logs.line("cannot start", why=str(error))
-        return 2
-    server = GatewayServer(configuration(app, settings), settings.drain_s, ending)
-    server.run()
-    return 0 if server.started else 1
+    # Until the server listens to signals itself. The first process of a container has no
+    # default: there SIGTERM would be ignored, and the pod would wait for its grace to pass.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # It takes a second or more to import.
+    from nephra_gateway.server import serve
 
-
-def configuration(app: Border, settings: GatewaySettings) -> uvicorn.Config:
-    """Uvicorn's settings."""
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=math.ceil(settings.drain_s) + _CLEANING_S,
-    )
-
-
-class GatewayServer(uvicorn.Server):
-    """Uvicorn that says in the log where it listens, and ends with 0 when it is told to end.
-
-    Told to end, it takes no more connections, lets requests that run go on for a while, then has
-    them cancelled; it ends as soon as none is left.
-
-    Args:
-        config: Uvicorn's own.
-        drain_s: how long requests may go on.
-        ending: set when they have to end.
-    """
-
-    def __init__(self, config: uvicorn.Config, drain_s: float, ending: asyncio.Event) -> None:
-        super().__init__(config)
-        self._drain_s = drain_s
-        self._ending = ending
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def startup(self, sockets: object = None) -> None:
-        """Begin to listen."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)  # type: ignore[arg-type]
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            logs.line("listening", host=host, port=port)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End; Uvicorn's own would raise the signal again, and kill the process with it."""
-        del frame
-        if self._loop is not None and not self.should_exit:
-            later = self._loop.call_later
-            self._loop.call_soon_threadsafe(later, self._drain_s, self._ending.set)
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
+    return serve()
 
 
 if __name__ == "__main__":
