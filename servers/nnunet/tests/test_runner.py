@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from nephra_contract.errors import (
 from nephra_contract.nifti import read_labels
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
+from nephra_contract.results import close_ticket, open_ticket, withdraw_ticket
 from nephra_contract.volume import Volume
 from nephra_nnunet.__main__ import open_runner
 from nephra_nnunet.phases import PhaseContradicted
@@ -37,6 +39,8 @@ from nephra_nnunet.settings import Settings
 MakeBundle = Callable[..., Path]
 PHASES = {f"image_{p}_path": f"{p}.nii.gz" for p in "APD"}
 TASKS = ["tumor", "vessel", "totalseg", "ureter"]
+TICKET = "a" * 32
+SEVERAL = {"tasks": ["totalseg", "tumor"], **PHASES, "ticket": TICKET, "step": ""}
 
 
 @pytest.fixture
@@ -265,6 +269,59 @@ def test_cancelling_removes_what_was_already_there(runner: NnunetRunner, data_fo
     with pytest.raises(Cancelled):
         runner.run("inference", {"tasks": ["totalseg", "tumor"], **PHASES}, progress)
     assert not list((data_folder / "results").glob("*"))
+
+
+def test_masks_of_an_attempt_that_failed_stay_for_the_next(
+    runner: NnunetRunner, data_folder: Path
+) -> None:
+    """Somebody may have them in use; the second attempt takes them for its own."""
+    data, stop = DataRoot(data_folder), threading.Event()
+    open_ticket(data, TICKET)
+    failing = Progress(stop=stop, artifact=lambda kind, detail: stop.set())
+    with pytest.raises(Cancelled):
+        runner.run("inference", SEVERAL, failing)
+    home = data_folder / "results" / TICKET
+    assert {p.name for p in home.iterdir()} == {".work", "inference-totalseg"}
+    first = (home / "inference-totalseg" / "manifest.json").read_bytes()
+    answer = runner.run("inference", SEVERAL, Progress())
+    close_ticket(data, TICKET)
+    names = {"inference", "inference-totalseg", "inference-tumor"}
+    assert {p.name for p in home.iterdir()} == names
+    assert (home / "inference-totalseg" / "manifest.json").read_bytes() == first
+    assert answer.parts is not None
+    assert answer.parts["totalseg"].mask_path == f"results/{TICKET}/inference-totalseg/mask.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("model", "request_"),
+    [("inference", SEVERAL), ("tumor", {"image_path": "A.nii.gz", "ticket": TICKET, "step": ""})],
+)
+def test_work_for_a_ticket_that_has_ended_reads_nothing(
+    runner: NnunetRunner, data_folder: Path, model: str, request_: dict[str, Any]
+) -> None:
+    """No image is read, nor an hour of inference begun, for nobody."""
+    data = DataRoot(data_folder)
+    open_ticket(data, TICKET)
+    withdraw_ticket(data, TICKET)
+    for image in data_folder.glob("*.nii.gz"):  # what reads their voxels fails
+        os.truncate(image, image.stat().st_size // 2)
+    with pytest.raises(Cancelled) as caught:
+        runner.run(model, request_, Progress())
+    assert caught.value.code == "ticket_closed"
+    assert not list((data_folder / "results").iterdir())
+
+
+def test_a_ticket_withdrawn_between_two_masks_gets_no_other(
+    runner: NnunetRunner, data_folder: Path
+) -> None:
+    """Whoever withdrew it need not have reached this predictor."""
+    data = DataRoot(data_folder)
+    open_ticket(data, TICKET)
+    unheard = Progress(artifact=lambda kind, detail: withdraw_ticket(data, TICKET))
+    with pytest.raises(Cancelled) as caught:
+        runner.run("inference", SEVERAL, unheard)
+    assert caught.value.code == "ticket_closed"
+    assert not list((data_folder / "results").iterdir())
 
 
 def test_a_contradicted_phase_warns_or_is_refused(runner: NnunetRunner, data_folder: Path) -> None:
