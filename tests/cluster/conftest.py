@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from cluster.kube import Cluster, command
-from cluster.release import Release, namespace
+from cluster.release import Release, clear, namespace
 from nephra_contract.nifti import write_image, write_labels
 from nephra_phantom import Phantom, centred
 
@@ -42,7 +42,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The cluster that the environment names."""
-    return Cluster.of_environment()
+    found = Cluster.of_environment()
+    clear(found)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ UID = 10001
 #: How long an installation may take whose images are there.
 READY_WITHIN_S = 180
 CLAIM = "nephra-data"
+#: By this label what an earlier run has left is found.
+OURS = {"nephra.test": "yes"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ class Release:
         return answer.json()
 
 
+def clear(cluster: Cluster) -> None:
+    """Remove what a run has left that was cut short."""
+    for kind in ("namespace", "persistentvolume"):
+        cluster.kubectl("delete", kind, "--selector=nephra.test=yes", "--timeout=180s")
+
+
 @contextlib.contextmanager
 def namespace(cluster: Cluster, name: str, data: Path, claim: bool = True) -> Iterator[None]:
     """A namespace under the restricted profile, and a volume that is a folder of this machine.
@@ -116,7 +124,7 @@ def namespace(cluster: Cluster, name: str, data: Path, claim: bool = True) -> It
     """
     data.mkdir(parents=True, exist_ok=True)
     os.chown(data, UID, UID)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
     cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
         _volume(name, data),
@@ -134,7 +142,7 @@ def _volume(name: str, folder: Path) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": OURS},
         "spec": {
             "capacity": {"storage": "10Gi"},
             "accessModes": ["ReadWriteMany"],

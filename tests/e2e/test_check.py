@@ -65,7 +65,12 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def _tree(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*")}
+    # Unlike `rglob`, a walk does not mind a folder that vanishes meanwhile.
+    return {
+        Path(folder, name).relative_to(root).as_posix()
+        for folder, folders, files in os.walk(root)
+        for name in (*folders, *files)
+    }
 
 
 def test_a_whole_installation_passes_and_is_left_as_it_was(service: Service) -> None:
