@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from nephra_contract import execution
 from nephra_contract.errors import Cancelled, Conflict
 from nephra_contract.execution import execute
 from nephra_contract.labels import KIDNEY_LEFT
@@ -216,6 +219,26 @@ def test_an_operation_whose_ticket_was_withdrawn_publishes_nothing(
     with pytest.raises(Cancelled):
         execute(operation, request, data, Progress())
     assert _tree(data) == {"m.nii.gz", "results"}
+
+
+def test_an_operation_whose_ticket_is_withdrawn_at_its_last_rename_is_cancelled(
+    data: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result lay there for a moment; that it is gone is no defect of nephra."""
+    _mask(data)
+    open_ticket(data, TICKET)
+
+    @contextmanager
+    def withdrawn(*given: Any) -> Iterator[tuple[Path, Path]]:
+        with result_folder(*given) as folders:
+            yield folders
+        withdraw_ticket(data, TICKET)
+
+    monkeypatch.setattr(execution, "result_folder", withdrawn)
+    request = {"mask_path": "m.nii.gz", "ticket": TICKET, "step": ""}
+    with pytest.raises(Cancelled) as late:
+        execute(_operation(1), request, data, Progress())
+    assert late.value.code == "ticket_closed"
 
 
 def test_a_copy_is_not_placed_once_the_workshop_has_gone(data: DataRoot) -> None:

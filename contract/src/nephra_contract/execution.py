@@ -29,6 +29,7 @@ from nephra_contract.results import (
     place,
     result_folder,
     sha256,
+    while_open,
     write_json,
 )
 from nephra_contract.scene_files import write_scene
@@ -178,7 +179,8 @@ def publish(
         write_json(partial / "manifest.json", manifest)
     if common.fence is not None:
         # Another attempt at the same may have been the first: what is said is said of its result.
-        manifest = json.loads((final / "manifest.json").read_text(encoding="utf-8"))
+        with while_open(data, common.ticket, common.fence):
+            manifest = json.loads((final / "manifest.json").read_text(encoding="utf-8"))
     paths: dict[str, Any] = {m: data.name(final / name) for m, name in made.items()}
     if common.output_path is not None:
         paths |= _place_all(final, made, data, common, origin.inputs)
@@ -280,11 +282,8 @@ def _place_all(
     workshop = None if common.fence is None else final.parent / WORKSHOP
     placed = {}
     for member, name in made.items():
-        try:
+        with while_open(data, common.ticket, common.fence):
             path = place(final / name, data, str(folder / name), _protected(inputs), workshop)
-        except OSError:
-            check_open(data, common.ticket, common.fence)
-            raise
         placed[member] = data.name(path)
     return placed
 

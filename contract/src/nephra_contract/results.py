@@ -73,6 +73,16 @@ def check_open(data: DataRoot, ticket: str | None, fence: str | None = "") -> No
         )
 
 
+@contextmanager
+def while_open(data: DataRoot, ticket: str | None, fence: str | None) -> Iterator[None]:
+    """Let what the system says of a folder that was taken away be `check_open`'s `Cancelled`."""
+    try:
+        yield
+    except OSError:
+        check_open(data, ticket, fence)
+        raise
+
+
 def remove_results(data: DataRoot, ticket: str, manifest_paths: Iterable[str]) -> None:
     """Remove the folders of some manifests; the ticket's too if nothing else is in it."""
     for path in manifest_paths:
