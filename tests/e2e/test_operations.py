@@ -86,8 +86,8 @@ def test_several_tasks_read_each_image_once_and_the_next_request_never(service: 
     """[totalseg, tumor, vessel] on new images: one read of each file; then none, and the same."""
     for phase in "AP":
         image = read_image(service.data / "phantom" / f"{phase}.nii.gz")
-        # Content that no other test has sent.
-        image.voxels[0, 0, 0] += 1
+        # Content that no other test has sent, nor this one before to the same installation.
+        image.voxels[0, 0, :8] = np.random.default_rng().integers(-1000, 1000, 8)
         write_image(service.data / "phantom" / f"new_{phase}.nii.gz", image)
     paths = {f"image_{p}_path": f"phantom/new_{p}.nii.gz" for p in "AP"}
     first, second = (
