@@ -131,7 +131,7 @@ class Standing:
         return sum(float(row.split()[-1]) for row in rows if row.startswith(name))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
     """The toy predictor as a process, started with arguments, ready whenever a test begins."""
     data, port = _fill(tmp_path_factory.mktemp("standing")), _free_port()
