@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import yaml
 
+from chart.helm import Refused
 from chart.rendering import CHART, ROOT, Object, render, texts, values
 from chart.schema import resolved, schema
 
@@ -74,7 +74,7 @@ def wrong_examples(text: str) -> Iterator[str]:
             continue
         try:
             texts(given)
-        except helm_python.HelmError as error:
+        except Refused as error:
             yield str(error)
 
 

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import yaml
+
+from chart import helm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "nephra"
@@ -44,12 +45,6 @@ class _Loader(yaml.CSafeLoader):
         return super().construct_mapping(node, deep)
 
 
-@cache
-def chart() -> helm_python.Chart:
-    """The chart as Helm loads it."""
-    return helm_python.Chart.load(CHART)
-
-
 def values(name: str) -> Object:
     """The values of one file under ci/."""
     loaded: Object = yaml.safe_load(CI[name].read_text(encoding="utf-8"))
@@ -62,14 +57,14 @@ def texts(
     """Template to rendered text; rendered once for the same values.
 
     Raises:
-        helm_python.HelmError: the values are refused.
+        Refused: the values are refused.
     """
     return dict(_rendered(json.dumps(given or {}), name, namespace))
 
 
 @cache
 def _rendered(given: str, name: str, namespace: str) -> dict[str, str]:
-    return chart().render(json.loads(given), name=name, namespace=namespace)
+    return helm.render(json.loads(given), name, namespace)
 
 
 def parse(text: str) -> list[Object]:
@@ -83,7 +78,7 @@ def render(
     """All objects, hooks too.
 
     Raises:
-        helm_python.HelmError: the values are refused.
+        Refused: the values are refused.
     """
     rendered = texts(given, name, namespace)
     return [o for t in sorted(rendered) if t.endswith(".yaml") for o in parse(rendered[t])]

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from chart.rendering import CI, chart, find, parse, render, texts, values
+from chart import helm
+from chart.rendering import CI, find, parse, render, texts, values
 
 
 def _notes(given: dict[str, Any]) -> str:
@@ -84,7 +85,7 @@ def test_no_placeholder_stays(name: str) -> None:
 def test_the_token_and_its_hash_belong_together() -> None:
     """The gateway mounts the hash alone; the token is another one each time."""
     secret = "nephra/templates/tokens.yaml"
-    made = [parse(chart().render({}, name="nephra")[secret])[0]["data"] for _ in range(2)]
+    made = [parse(helm.render({}, "nephra", "default")[secret])[0]["data"] for _ in range(2)]
     for data in made:
         token = base64.b64decode(data["token"])
         assert len(token) == 48

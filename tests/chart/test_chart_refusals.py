@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import helm_python
 import pytest
 
+from chart.helm import Refused
 from chart.rendering import render
 
 RWO = {"accessModes": ["ReadWriteOnce"]}
@@ -158,7 +158,7 @@ def test_it_is_refused_in_a_sentence(given: dict[str, Any], sentence: str) -> No
     """Before anything is installed, with the values' names."""
     given = dict(given)
     namespace = "n" * given.pop("namespace", 8)
-    with pytest.raises(helm_python.HelmError) as raised:
+    with pytest.raises(Refused) as raised:
         render(given, namespace=namespace)
     assert sentence in str(raised.value)
 
