@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,3 +77,12 @@ def started(data: Path, state: Path) -> Iterator[Service]:
         process.wait(timeout=60)
         if process.stdout is not None:
             process.stdout.close()
+
+
+def tree(root: Path) -> set[str]:
+    """All files and folders below a folder; a walk, unlike `rglob`, does not mind one that vanishes."""
+    return {
+        Path(folder, name).relative_to(root).as_posix()
+        for folder, folders, files in os.walk(root)
+        for name in (*folders, *files)
+    }

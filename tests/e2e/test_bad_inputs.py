@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from e2e.service import tree
 from nephra_contract import labels as names
 
 pytestmark = pytest.mark.e2e
@@ -178,15 +179,11 @@ def _check(answer: httpx.Response, code: str, status: int, data: Path) -> None:
         assert secret not in answer.text
 
 
-def _tree(root: Path) -> set[str]:
-    return {p.relative_to(root).as_posix() for p in root.rglob("*")}
-
-
 def _refused(service: Any, operation: str, request: Any, code: str, status: int) -> None:
-    before = _tree(service.data)
+    before = tree(service.data)
     answer = service.post(operation, request)
     _check(answer, code, status, service.data)
-    assert _tree(service.data) == before
+    assert tree(service.data) == before
 
 
 @pytest.mark.parametrize(("code", "status", "make"), FILES + IMAGES)

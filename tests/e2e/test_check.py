@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from e2e.service import NEPHRA, Service
+from e2e.service import NEPHRA, Service, tree
 from nephra_cli.check.findings import Failure, Skip
 from nephra_cli.check.installation import Installation, fresh_folder
 from nephra_cli.check.specimen import Specimen
@@ -64,30 +64,21 @@ def _until(condition: Callable[[], bool]) -> None:
         pause.wait(0.02)
 
 
-def _tree(root: Path) -> set[str]:
-    # Unlike `rglob`, a walk does not mind a folder that vanishes meanwhile.
-    return {
-        Path(folder, name).relative_to(root).as_posix()
-        for folder, folders, files in os.walk(root)
-        for name in (*folders, *files)
-    }
-
-
 def test_a_whole_installation_passes_and_is_left_as_it_was(service: Service) -> None:
     """Every check, with a sentence each; nothing that it made is left in the data root."""
-    before = _tree(service.data)
+    before = tree(service.data)
     done = _check(service, service.data, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["good"]
     assert {c["name"]: c["verdict"] for c in said["checks"]} == dict.fromkeys(CHECKS, "passed")
     assert all(c["said"].endswith(".") for c in said["checks"])
-    assert _tree(service.data) == before
+    assert tree(service.data) == before
 
 
 def test_a_check_that_is_told_to_end_clears_up(service: Service) -> None:
     """In the midst of its first request: neither inputs nor results stay."""
-    before = _tree(service.data)
+    before = tree(service.data)
     process = subprocess.Popen(
         [*NEPHRA, "check", "--url", service.url, "--data", str(service.data)],
         env={**os.environ, "NEPHRA_TOKEN": service.token},
@@ -99,7 +90,7 @@ def test_a_check_that_is_told_to_end_clears_up(service: Service) -> None:
     process.terminate()
     assert process.wait(60) == 130
     assert not any(service.data.glob("check-*"))
-    _until(lambda: _tree(service.data) == before)
+    _until(lambda: tree(service.data) == before)
 
 
 def test_another_data_root_is_told(service: Service, tmp_path: Path) -> None:
