@@ -13,7 +13,11 @@ def _replicas(release: Release, component: str) -> int:
 
 def test_smoothing_scales_by_itself(release: Release, small: dict[str, str]) -> None:
     """From 1 to 2 under load and back without; postprocess stays; no request is lost."""
-    until(lambda: _replicas(release, "smoothing") == 1, 240, "smoothing is at one")
+    until(  # what came before may have scaled them
+        lambda: _replicas(release, "smoothing") == _replicas(release, "postprocess") == 1,
+        240,
+        "both are at one",
+    )
     with Load(
         release.cluster.ingress, "smoothing/base", {"mask_path": small["mask"]}, release.headers, 4
     ) as load:

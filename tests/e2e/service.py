@@ -80,7 +80,7 @@ def started(data: Path, state: Path) -> Iterator[Service]:
 
 
 def tree(root: Path) -> set[str]:
-    """All files and folders below a folder; a walk, unlike `rglob`, does not mind one that vanishes."""
+    """All files and folders below a folder; it may change meanwhile, which `rglob` minds."""
     return {
         Path(folder, name).relative_to(root).as_posix()
         for folder, folders, files in os.walk(root)
