@@ -20,6 +20,12 @@ from nephra_gateway.gateway import gateway_of
 from nephra_gateway.problems import WrongMediaType, document, ours
 
 NDJSON = "application/x-ndjson"
+
+#: A stream begins this long after its request. Proxies written in Go, Traefik among them, look for
+#: the end of a body a moment after they have passed it on; if an answer has begun by then, they
+#: close the body under their own hands, take that for a failure, and cut the connection.
+_SETTLE_S = 0.1
+
 Emit = Callable[[Event], None]
 Work = Callable[[Emit], Awaitable[dict[str, Any]]]
 
@@ -79,6 +85,7 @@ async def deliver(request: Request, work: Work) -> Response:
             return await _before_end(work(emit), gateway.ending)
 
     if NDJSON in request.headers.get("accept", ""):
+        await asyncio.sleep(_SETTLE_S)
         events = _stream(request, counted, gateway.settings.heartbeat_s)
         return StreamingResponse(events, media_type=NDJSON, headers=_UNBUFFERED)
     return JSONResponse(await _unless_gone(request, counted(_ignore)))
