@@ -30,7 +30,6 @@ def reach(target):
 with ThreadPoolExecutor() as pool:
     print(dict(zip(sys.argv[1:], pool.map(reach, sys.argv[1:]))))
 """
-API_SERVER = "10.213.0.2:6443"
 
 
 def _visitor(release: Release, namespace: str, labels: Mapping[str, str]) -> dict[str, Any]:
@@ -103,6 +102,13 @@ def _dns(release: Release) -> str:
     return f"{release.cluster.get('service', 'kube-dns', 'kube-system')['spec']['clusterIP']}:53"
 
 
+def _api_server(release: Release) -> str:
+    """Itself, and not its Service: policies count what connections really end at."""
+    slices = release.cluster.items("endpointslices", "default")
+    (found,) = (s for s in slices if s["metadata"]["name"] == "kubernetes")
+    return f"{found['endpoints'][0]['addresses'][0]}:{found['ports'][0]['port']}"
+
+
 def _own(release: Release, component: str) -> tuple[str, str]:
     return release.namespace, release.pods(component)[0]
 
@@ -113,7 +119,7 @@ def _everything(release: Release) -> dict[str, str]:
         **{_address(release, c, 8080): f"{c} http" for c in ("gateway", *PREDICTORS)},
         **{_address(release, c, 9090): f"{c} metrics" for c in ("gateway", *PREDICTORS)},
         _dns(release): "dns",
-        API_SERVER: "api server",
+        _api_server(release): "api server",
     }
 
 
