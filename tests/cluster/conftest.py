@@ -13,7 +13,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +54,9 @@ def images() -> Mapping[str, str]:
     build = [sys.executable, "-m", "images.build", *IMAGES]
     said = subprocess.run(build, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     built: dict[str, str] = json.loads(said)
-    # Two at once: one reads while the other one packs.
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(_load, built.values()))
+    for image in built.values():
+        command(*shlex.split(os.environ["NEPHRA_LOAD"]), image)
     return {name: image.rpartition(":")[2] for name, image in built.items()}
-
-
-def _load(image: str) -> None:
-    command(*shlex.split(os.environ["NEPHRA_LOAD"]), image)
 
 
 @pytest.fixture(scope="session")
