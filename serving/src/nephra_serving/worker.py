@@ -6,7 +6,6 @@ It is the only process that imports operations and engines; it knows no HTTP.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import importlib.util
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from nephra_contract import logs
 from nephra_contract.messages import Event
+from nephra_contract.parent import signal_at_parents_end
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_serving.answers import plain, to_json
@@ -30,8 +30,6 @@ from nephra_serving.wire import Said, Wire, from_error
 
 if TYPE_CHECKING:
     from nephra_contract.execution import Runner
-
-_PR_SET_PDEATHSIG = 1
 
 #: The name under which a predictor's program is loaded that is a file, and no module.
 _PROGRAM = "__nephra_program__"
@@ -148,9 +146,8 @@ def _find(reference: Mapping[str, str]) -> Callable[[DataRoot], Runner]:
 
 
 def _die_with(server: int) -> None:
-    """Let the kernel kill this process when the server ends, however it ends; Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Be killed when the server ends, however it ends; by the kernel on Linux only."""
+    signal_at_parents_end(signal.SIGKILL)
     if os.getppid() != server:  # it has ended already
         os._exit(0)
 
