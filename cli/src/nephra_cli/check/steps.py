@@ -102,15 +102,10 @@ class Steps:
         """The pieces of a severed ureter are one again, along its course."""
         from scipy import ndimage
 
-        there = self.installation
         self._need("postprocess/ureter")
         severed = self.specimen.ureter
         before = severed.mask.mask((severed.number,))
-        path = there.put("severed.nii.gz", severed.mask)
-        answer = there.run("postprocess/ureter", mask_path=path)
-        found = read_labels(there.result(answer, "mask_path"))
-        if not found.same_grid(severed.mask):
-            raise Failure("The mask is not on the grid of the one that was sent.")
+        found = self._changed("postprocess/ureter", "severed.nii.gz", severed.mask)
         after = found.mask((severed.number,))
         neighbours = np.ones((3, 3, 3))
         pieces = [int(ndimage.label(m, neighbours)[1]) for m in (before, after)]
@@ -130,14 +125,9 @@ class Steps:
 
     def fat(self) -> str:
         """Fat around the kidneys, and nothing else changed."""
-        there = self.installation
         self._need("postprocess/fat")
         bare = self.specimen.bare
-        path = there.put("bare.nii.gz", bare)
-        answer = there.run("postprocess/fat", mask_path=path)
-        found = read_labels(there.result(answer, "mask_path"))
-        if not found.same_grid(bare):
-            raise Failure("The mask is not on the grid of the one that was sent.")
+        found = self._changed("postprocess/fat", "bare.nii.gz", bare)
         changed = found.voxels != bare.voxels
         if bare.voxels[changed].any() or (found.voxels[changed] != names.PERIRENAL_FAT).any():
             raise Failure("Other voxels than those of fat have changed.")
@@ -167,6 +157,15 @@ class Steps:
                 raise Failure(f"The volume of '{name}' is {error:.1%} off its mask's.")
             worst = max(worst, error)
         return f"{len(surfaces)} closed surfaces, their volumes within {worst:.2%} of the mask's."
+
+    def _changed(self, operation: str, name: str, mask: LabelMap) -> LabelMap:
+        """What an operation on masks makes of one, which has to be on its grid."""
+        there = self.installation
+        answer = there.run(operation, mask_path=there.put(name, mask))
+        found = read_labels(there.result(answer, "mask_path"))
+        if not found.same_grid(mask):
+            raise Failure("The mask is not on the grid of the one that was sent.")
+        return found
 
     def _need(self, operation: str) -> None:
         """Before anything is drawn for an operation, see that it is there."""
