@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from chart.helm import Refused
-from chart.rendering import CHART, ROOT, Object, render, texts, values
+from chart.helm import CHART, Refused
+from chart.rendering import ROOT, Object, render, texts, values
 from chart.schema import resolved, schema
 
 PAGES = (

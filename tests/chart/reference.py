@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from chart.rendering import CHART, Object
+from chart.helm import CHART
+from chart.rendering import Object
 from chart.schema import resolved, schema
 
 _HEAD = """# Values of the chart

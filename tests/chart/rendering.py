@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from chart import helm
+from chart.helm import CHART
 
 ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "charts" / "nephra"
 CI = {p.name.removesuffix("-values.yaml"): p for p in sorted((CHART / "ci").glob("*-values.yaml"))}
 NAME, NAMESPACE = "nephra", "hospital"
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from chart.rendering import CHART
+from chart.helm import CHART
 
 Path = tuple[str | int, ...]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from chart.rendering import CHART, CI, ROOT, kinds, of_ci, render, values
+from chart.helm import CHART
+from chart.rendering import CI, ROOT, kinds, of_ci, render, values
 
 _NAME = re.compile(r"\bnephra_[a-z_]+\b")
 _SUFFIX = re.compile(r"_(bucket|sum|count)$")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from chart.rendering import CHART, Object, find, kinds, pods, render, values
+from chart.helm import CHART
+from chart.rendering import Object, find, kinds, pods, render, values
 
 DIGEST = "sha256:" + "a" * 64
 COMPONENTS = ("gateway", "nnunet", "smoothing", "postprocess")

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from chart import helm
-from chart.helm import Refused
-from chart.rendering import CHART, CI, texts, values
+from chart.helm import CHART, Refused
+from chart.rendering import CI, texts, values
 from chart.schema import Path, at, is_closed, keys, resolved, schema
 
 WHOLE = schema()

@@ -85,7 +85,7 @@ def release(cluster: Cluster, base: Path, values: dict[str, Any]) -> Iterator[Re
         made.install()
         made.wait_until_served(cluster.ingress)
         yield made
-        cluster.helm("uninstall", made.name, "-n", made.namespace, "--wait")
+        made.uninstall()
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,10 @@ class Release:
         self.helm("upgrade", **values)
         self.wait()
 
+    def uninstall(self) -> None:
+        """Remove all that Helm has installed."""
+        self.cluster.helm("uninstall", self.name, "-n", self.namespace, "--wait")
+
     def wait(self) -> None:
         """Wait until every pod that is to run is there and ready.
 
@@ -106,6 +110,12 @@ class Release:
         return answer.json()
 
 
+def make_namespace(cluster: Cluster, name: str, **labels: str) -> None:
+    """Make a namespace that `clear` finds."""
+    metadata = {"name": name, "labels": {**OURS, **labels}}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+
 def clear(cluster: Cluster) -> None:
     """Remove what a run has left that was cut short."""
     mine = "--selector=nephra.test=yes"
@@ -129,12 +139,8 @@ def namespace(cluster: Cluster, name: str, data: Path, claim: bool = True) -> It
     """
     data.mkdir(parents=True, exist_ok=True)
     os.chown(data, UID, UID)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted", **OURS}
-    cluster.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-        _volume(name, data),
-        *([_claim(name)] if claim else []),
-    )
+    make_namespace(cluster, name, **{"pod-security.kubernetes.io/enforce": "restricted"})
+    cluster.apply(_volume(name, data), *([_claim(name)] if claim else []))
     try:
         yield
     finally:

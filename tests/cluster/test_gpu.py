@@ -54,7 +54,7 @@ def gpu_release(cluster: Cluster, base: Path, values: dict[str, Any]) -> Iterato
         )
         made.helm("install")
         yield made
-        cluster.helm("uninstall", made.name, "-n", made.namespace, "--wait")
+        made.uninstall()
 
 
 def _pod(release: Release) -> Any:

@@ -13,7 +13,7 @@ import yaml
 from images.store import size_over_base_mb
 
 from cluster.kube import Cluster, is_ready, until
-from cluster.release import CHART, OURS, Release
+from cluster.release import CHART, Release, make_namespace
 
 ROOT = Path(__file__).resolve().parents[2]
 IDLE_GIB = 1.5
@@ -86,8 +86,7 @@ def known(cluster: Cluster) -> set[str]:
 
 def test_the_server_takes_every_object_of_all_values(cluster: Cluster, known: set[str]) -> None:
     """The real API server, KServe's webhooks and CRDs, with strict validation and nothing kept."""
-    metadata = {"name": "valid", "labels": OURS}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    make_namespace(cluster, "valid")
     try:
         for name, text in _objects_of_all_values(cluster):
             objects = [o for o in yaml.safe_load_all(text) if o]

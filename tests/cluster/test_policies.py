@@ -11,7 +11,7 @@ import pytest
 from kubernetes import client
 
 from cluster.kube import Cluster, is_ready, until
-from cluster.release import OURS, Release
+from cluster.release import Release, make_namespace
 
 PREDICTORS = ("nnunet", "postprocess", "smoothing")
 #: Run inside of a pod: host:port → open, closed (no answer, or refused) or unknown (no such name).
@@ -66,8 +66,7 @@ def stranger(release: Release) -> Iterator[tuple[str, str]]:
 def foreigner(release: Release) -> Iterator[tuple[str, str]]:
     """(namespace, pod) in another namespace, with the labels of the gateway."""
     cluster, name = release.cluster, "nephra-foreign"
-    metadata = {"name": name, "labels": OURS}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    make_namespace(cluster, name)
     gateway = client.CoreV1Api().read_namespaced_pod(release.pods("gateway")[0], release.namespace)
     labels = {k: v for k, v in gateway.metadata.labels.items() if k.startswith("app.kubernetes.io")}
     try:

@@ -44,7 +44,7 @@ def _ask(release: Release, operation: str = "fat", mask: str = "mask.nii.gz") ->
 
 
 def _uninstall(release: Release) -> None:
-    release.cluster.helm("uninstall", release.name, "-n", release.namespace, "--wait")
+    release.uninstall()
     until(lambda: not release.cluster.pods(release.namespace), 120, "all pods have gone")
 
 
