@@ -22,9 +22,9 @@ def _open(data: DataRoot, ticket: str, age_s: float) -> Path:
     """A ticket with half a result, that has seen no change for so long; gives its folder."""
     open_ticket(data, ticket)
     home = data.root / "results" / ticket
-    (home / ".work" / "toy.0123abcd").mkdir()
-    (home / ".work" / "toy.0123abcd" / "half").write_text("half")
-    _age(home / ".work", age_s)
+    (home / ".work-0" / "toy.0123abcd").mkdir()
+    (home / ".work-0" / "toy.0123abcd" / "half").write_text("half")
+    _age(home / ".work-0", age_s)
     return home
 
 
@@ -69,7 +69,7 @@ def test_removals_that_were_cut_short_are_finished(data: DataRoot) -> None:
     """Those of a withdrawal at once, those of a closed ticket when it is old."""
     _open(data, TICKET, 0).rename(data.root / "results" / f".withdrawn-{TICKET}")
     home = _open(data, OTHER, 2 * HOUR_S)
-    (home / ".work").rename(home / ".closed")
+    (home / ".work-0").rename(home / ".closed-0")
     assert _sweep(data) == 1
     assert list((data.root / "results").iterdir()) == []
 

@@ -23,6 +23,7 @@ from nephra_contract.operation import Input, NoParameters, Operation, Outcome
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
+    Fence,
     check_open,
     close_ticket,
     open_ticket,
@@ -40,9 +41,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import result_folder
+from nephra_contract.results import Fence, result_folder
 
-with result_folder(DataRoot(Path(sys.argv[1])), sys.argv[2], "toy", "") as (partial, final):
+with result_folder(DataRoot(Path(sys.argv[1])), sys.argv[2], "toy", Fence()) as (partial, final):
     (partial / "half").write_text("half")
     print("begun", flush=True)
     sys.stdin.read()
@@ -63,7 +64,7 @@ def test_results_of_an_open_ticket_stay_when_it_is_closed(data: DataRoot) -> Non
     open_ticket(data, TICKET)
     check_open(data, TICKET)
     for step in ("", "again"):
-        with result_folder(data, TICKET, "toy", step) as (partial, final):
+        with result_folder(data, TICKET, "toy", Fence(step)) as (partial, final):
             _write(partial)
             assert not final.exists()
     close_ticket(data, TICKET)
@@ -97,7 +98,7 @@ def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot
     open_ticket(data, TICKET)
 
     def end_late() -> None:
-        with result_folder(data, TICKET, "toy", "") as (partial, _):
+        with result_folder(data, TICKET, "toy", Fence()) as (partial, _):
             _write(partial)
             end(data, TICKET)
 
@@ -105,7 +106,7 @@ def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot
         end_late()
     assert late.value.code == "ticket_closed"
     left = _tree(data)
-    with pytest.raises(Cancelled), result_folder(data, TICKET, "toy", "") as (_partial, _):
+    with pytest.raises(Cancelled), result_folder(data, TICKET, "toy", Fence()) as (_partial, _):
         raise AssertionError("it must not begin")
     assert _tree(data) == left == ({"results"} | ({f"results/{TICKET}"} & left))
     assert (end is close_ticket) == (data.root / "results" / TICKET).exists()
@@ -116,7 +117,7 @@ def test_a_writer_in_the_middle_of_a_file_is_cancelled(data: DataRoot) -> None:
     open_ticket(data, TICKET)
 
     def go_on_writing() -> None:
-        with result_folder(data, TICKET, "toy", "") as (partial, _):
+        with result_folder(data, TICKET, "toy", Fence()) as (partial, _):
             withdraw_ticket(data, TICKET)
             try:
                 (partial / "more.txt").write_text("x")
@@ -140,7 +141,7 @@ def test_a_killed_attempt_leaves_nothing_behind(data: DataRoot) -> None:
         killed.send_signal(signal.SIGKILL)
         killed.wait(60)
     assert any(name.endswith("/half") for name in _tree(data))
-    with result_folder(data, TICKET, "toy", "") as (partial, final):
+    with result_folder(data, TICKET, "toy", Fence()) as (partial, final):
         assert list(partial.iterdir()) == []
         _write(partial)
     close_ticket(data, TICKET)
@@ -154,9 +155,9 @@ def test_a_killed_attempt_leaves_nothing_behind(data: DataRoot) -> None:
 def test_of_two_attempts_the_first_whole_one_wins(data: DataRoot) -> None:
     """The other one takes it for its own: nothing lies over or beside it."""
     open_ticket(data, TICKET)
-    with result_folder(data, TICKET, "toy", "") as (old, final):
+    with result_folder(data, TICKET, "toy", Fence()) as (old, final):
         _write(old, "old")
-        with result_folder(data, TICKET, "toy", "") as (new, same):
+        with result_folder(data, TICKET, "toy", Fence()) as (new, same):
             _write(new, "new")
         assert same == final
     assert (final / "a.txt").read_text() == "new"
@@ -167,9 +168,9 @@ def test_of_two_attempts_the_first_whole_one_wins(data: DataRoot) -> None:
 def test_another_result_is_not_taken_for_ones_own(data: DataRoot) -> None:
     """Other parameters under the same step are a conflict, and the first result stays."""
     open_ticket(data, TICKET)
-    with result_folder(data, TICKET, "toy", "") as (partial, final):
+    with result_folder(data, TICKET, "toy", Fence()) as (partial, final):
         _write(partial, parameters={"size": 1})
-    with pytest.raises(Conflict), result_folder(data, TICKET, "toy", "") as (partial, _):
+    with pytest.raises(Conflict), result_folder(data, TICKET, "toy", Fence()) as (partial, _):
         _write(partial, parameters={"size": 2})
     assert json.loads((final / "manifest.json").read_text())["parameters"] == {"size": 1}
 
@@ -246,7 +247,7 @@ def test_a_copy_is_not_placed_once_the_workshop_has_gone(data: DataRoot) -> None
     open_ticket(data, TICKET)
     source = data.root / "a.txt"
     source.write_text("x")
-    workshop = data.root / "results" / TICKET / ".work"
+    workshop = data.root / "results" / TICKET / ".work-0"
     assert place(source, data, "o/b.txt", set(), workshop).read_text() == "x"
     withdraw_ticket(data, TICKET)
     with pytest.raises(OSError, match="No such file"):
@@ -263,3 +264,25 @@ def test_a_ticket_without_a_step_needs_nobody_to_open_it(data: DataRoot) -> None
         execute(operation, request, data, Progress())
     home = data.root / "results" / TICKET
     assert sorted(p.name for p in home.iterdir()) == ["x-toy", "x-toy-2"]
+
+
+def test_an_earlier_attempt_cannot_write_any_more(data: DataRoot) -> None:
+    """Who opens the ticket again takes the folder away that the one before was writing in."""
+    open_ticket(data, TICKET, 1)
+    frozen = result_folder(data, TICKET, "toy", Fence("", 1))
+    partial, _ = frozen.__enter__()
+    (partial / "manifest.json").write_text("{}")
+    open_ticket(data, TICKET, 2)
+    with pytest.raises(Cancelled):
+        frozen.__exit__(None, None, None)
+    with pytest.raises(Cancelled):
+        check_open(data, TICKET, Fence("", 1))
+    check_open(data, TICKET, Fence("", 2))
+    assert {p.name for p in (data.root / "results" / TICKET).iterdir()} == {".work-2"}
+
+
+def test_an_attempt_is_begun_once(data: DataRoot) -> None:
+    """Two that believe to be the same attempt are not both right."""
+    open_ticket(data, TICKET, 1)
+    with pytest.raises(FileExistsError):
+        open_ticket(data, TICKET, 1)

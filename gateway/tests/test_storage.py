@@ -42,7 +42,7 @@ def test_a_gateway_closes_what_a_killed_one_has_left(start: Any, tmp_path: Path)
     for ticket in (old, young):
         open_ticket(data, ticket)
     then = tmp_path.stat().st_mtime - 2 * longest_s(settings.operation_s, settings.retry_s)
-    os.utime(tmp_path / "results" / old / ".work", (then, then))
+    os.utime(tmp_path / "results" / old / ".work-0", (then, then))
     pause = threading.Event()
     with start(settings):
         for _ in range(6000):
@@ -50,4 +50,4 @@ def test_a_gateway_closes_what_a_killed_one_has_left(start: Any, tmp_path: Path)
                 break
             pause.wait(0.01)
     assert [p.name for p in (tmp_path / "results").iterdir()] == [young]
-    assert (tmp_path / "results" / young / ".work").is_dir()
+    assert (tmp_path / "results" / young / ".work-0").is_dir()

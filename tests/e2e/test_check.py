@@ -85,7 +85,7 @@ def test_a_check_that_is_told_to_end_clears_up(service: Service) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _until(lambda: any((service.data / "results").glob("*/.work")))
+    _until(lambda: any((service.data / "results").glob("*/.work-*")))
     assert any(service.data.glob("check-*"))
     process.terminate()
     assert process.wait(60) == 130

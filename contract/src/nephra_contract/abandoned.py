@@ -48,12 +48,14 @@ def sweep(data: DataRoot, older_than_s: float, stop: threading.Event) -> int:
 
 def _age_s(home: Path) -> float:
     """Seconds since work for an open ticket last began or ended a result; of others less than 0."""
-    for folder in (WORKSHOP, CLOSED):
-        try:
-            return time.time() - (home / folder).lstat().st_mtime
-        except OSError:
-            pass  # it is not there, or the ticket has been removed in the meantime
-    return -1.0
+    changed_s = []
+    for prefix in (WORKSHOP, CLOSED):
+        for folder in home.glob(f"{prefix}*"):
+            try:
+                changed_s.append(folder.lstat().st_mtime)
+            except OSError:
+                pass  # the ticket has been closed or removed in the meantime
+    return time.time() - max(changed_s) if changed_s else -1.0
 
 
 def _end(data: DataRoot, home: Path) -> bool:

@@ -21,7 +21,6 @@ from nephra_contract.operation import Common, Input, Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
-    WORKSHOP,
     check_open,
     check_output,
     nephra_version,
@@ -279,7 +278,7 @@ def _place_all(
 ) -> dict[str, str]:
     """Copies of all files in the folder of `output_path`; they bear its name already."""
     folder = PurePosixPath(common.output_path or "").parent
-    workshop = None if common.fence is None else final.parent / WORKSHOP
+    workshop = None if common.fence is None else common.fence.workshop(final.parent)
     placed = {}
     for member, name in made.items():
         with while_open(data, common.ticket, common.fence):

@@ -62,6 +62,7 @@ class OperationDescription(Message):
     inputs: list[InputDescription]
     output: Literal["mask", "scene"]
     version: str
+    code: str = Field("", description="Digest of the code that does it.")
     request_schema: dict[str, Any]
     example: dict[str, Any] = Field(default_factory=dict)
 
@@ -112,12 +113,15 @@ class Event(Message):
     """One line of an `application/x-ndjson` answer.
 
     `progress` has stage and fraction; `artifact` an answer of a step that is ready; the last
-    line is either `result` or `problem`.
+    line is either `result` or `problem`. A gateway adds how long it may still take, and how many
+    come before what waits.
     """
 
     event: Literal["progress", "artifact", "result", "problem"]
     stage: str = ""
     fraction: float | None = None
+    seconds_left: float | None = None
+    position: int | None = None
     artifact: dict[str, Any] | None = None
     result: dict[str, Any] | None = None
     problem: dict[str, Any] | None = None

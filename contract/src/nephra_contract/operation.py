@@ -14,9 +14,11 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from nephra_contract.code import digest_of
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.labels import LabelSpace, LabelSpaceName
 from nephra_contract.messages import InputDescription, OperationDescription
+from nephra_contract.results import Fence
 from nephra_contract.volume import LabelMap
 
 Phase = Literal["A", "P", "D"]
@@ -107,6 +109,12 @@ class Operation:
         return self.name.rsplit("/", 1)[-1]
 
     @property
+    def code(self) -> str:
+        """Digest of the code that does it: its package's, and the contract's."""
+        package = self.function.__module__.partition(".")[0]
+        return digest_of(*dict.fromkeys([package, "nephra_contract"]))
+
+    @property
     def summary(self) -> str:
         """The first line of the parameters' docstring."""
         return (self.parameters.__doc__ or "").strip().splitlines()[0]
@@ -164,6 +172,7 @@ class Operation:
             ],
             output=self.output,
             version=self.version,
+            code=self.code,
             request_schema=self.request_model.model_json_schema(by_alias=False),
             example=dict(self.example),
         )
@@ -190,10 +199,19 @@ class Common(BaseModel):
         "there, the result is made once, and nothing is written when the ticket has ended.",
     )
 
+    attempt: int = Field(
+        0,
+        ge=0,
+        description="At the ticket; what an earlier one still does cannot be written any more. "
+        "The gateway sets it.",
+    )
+
     @property
-    def fence(self) -> str | None:
-        """The step, where there is a ticket that it could belong to."""
-        return None if self.ticket is None else self.step
+    def fence(self) -> Fence | None:
+        """Where the work may write; None where it belongs to no step of a ticket."""
+        if self.ticket is None or self.step is None:
+            return None
+        return Fence(self.step, self.attempt)
 
 
 @dataclass(frozen=True)

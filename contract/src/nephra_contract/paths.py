@@ -9,6 +9,9 @@ from pathlib import Path, PurePosixPath
 
 from nephra_contract.errors import FileMissing, PathRefused
 
+#: A folder below the data root that is not for requests: the gateway's own.
+PRIVATE = ".nephra"
+
 _MAX_PATH_CHARS = 1024
 _MEND = "Name the file relative to the data root, for example 'cases/17/arterial.nii.gz'."
 
@@ -34,7 +37,7 @@ class DataRoot:
 
         Raises:
             PathRefused: the name is empty, too long, absolute, holds NUL, a backslash or
-                `..`, or leads out of the root.
+                `..`, leads out of the root, or into what is private there.
         """
         pure = PurePosixPath(name)
         if not name.strip() or len(name) > _MAX_PATH_CHARS or not name.isprintable():
@@ -47,6 +50,8 @@ class DataRoot:
             raise PathRefused("A path in the request cannot be followed.", _MEND) from error
         if not path.is_relative_to(self.root) or path == self.root:
             raise PathRefused("A path in the request leads out of the data root.", _MEND)
+        if path.is_relative_to(self.root / PRIVATE):
+            raise PathRefused("A path in the request leads into nephra's own folder.", _MEND)
         return path
 
     def file(self, name: str) -> Path:

@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +20,34 @@ from nephra_contract.paths import DataRoot
 
 RESULTS = "results"
 
-#: The folder of an open ticket in which all is written that is not finished.
-WORKSHOP = ".work"
+#: The folder of an open ticket in which an attempt writes all that is not finished: its prefix.
+WORKSHOP = ".work-"
 
 #: What these are renamed to before they are removed: a ticket's workshop, and its whole folder.
-CLOSED, WITHDRAWN = ".closed", ".withdrawn-"
+CLOSED, WITHDRAWN = ".closed-", ".withdrawn-"
 
 #: Whoever has just looked a folder up may still put a file into it while it is removed.
 _REMOVALS = 5
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Where work for a ticket may write, and until when.
+
+    Args:
+        step: what tells this work from other work of the same operation under the ticket.
+        attempt: at the ticket; what an earlier one still does cannot be written any more.
+    """
+
+    step: str = ""
+    attempt: int = 0
+
+    def workshop(self, home: Path) -> Path:
+        """The attempt's folder in that of its ticket."""
+        return home / f"{WORKSHOP}{self.attempt}"
+
+
+_FIRST = Fence()
 
 
 def new_ticket() -> str:
@@ -34,19 +55,22 @@ def new_ticket() -> str:
     return uuid.uuid4().hex
 
 
-def open_ticket(data: DataRoot, ticket: str) -> None:
-    """Make the folder of a ticket, in which its work may write until the ticket is closed.
+def open_ticket(data: DataRoot, ticket: str, attempt: int = 0) -> None:
+    """Let an attempt at a ticket write, until the ticket is closed; earlier attempts cannot then.
 
     Raises:
         OSError: the data root cannot be written.
     """
-    (data.resolve(f"{RESULTS}/{ticket}") / WORKSHOP).mkdir(parents=True)
+    home = data.resolve(f"{RESULTS}/{ticket}")
+    mine = Fence(attempt=attempt).workshop(home)
+    mine.mkdir(parents=True)
+    _take_workshops(home, mine)
 
 
 def close_ticket(data: DataRoot, ticket: str) -> None:
     """End a ticket whose results stay: what is half done goes, and nobody can write any more."""
     home = data.resolve(f"{RESULTS}/{ticket}")
-    _take_away(home / WORKSHOP, home / CLOSED)
+    _take_workshops(home)
     for partial in home.glob(".*"):  # of work that knew of no step
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -57,15 +81,15 @@ def withdraw_ticket(data: DataRoot, ticket: str) -> None:
     _take_away(home, home.with_name(WITHDRAWN + ticket))
 
 
-def check_open(data: DataRoot, ticket: str | None, fence: str | None = "") -> None:
+def check_open(data: DataRoot, ticket: str | None, fence: Fence | None = _FIRST) -> None:
     """See whether work for a ticket may still write; without a fence it always may.
 
     Raises:
-        Cancelled: the ticket has been closed or withdrawn.
+        Cancelled: the ticket has been closed or withdrawn, or another attempt has begun.
     """
     if ticket is None or fence is None:
         return
-    if not (data.resolve(f"{RESULTS}/{ticket}") / WORKSHOP).is_dir():
+    if not fence.workshop(data.resolve(f"{RESULTS}/{ticket}")).is_dir():
         raise Cancelled(
             "The ticket of this work is closed, or was withdrawn.",
             "Send the request again to start anew.",
@@ -74,7 +98,7 @@ def check_open(data: DataRoot, ticket: str | None, fence: str | None = "") -> No
 
 
 @contextmanager
-def while_open(data: DataRoot, ticket: str | None, fence: str | None) -> Iterator[None]:
+def while_open(data: DataRoot, ticket: str | None, fence: Fence | None) -> Iterator[None]:
     """Let what the system says of a folder that was taken away be `check_open`'s `Cancelled`."""
     try:
         yield
@@ -92,17 +116,17 @@ def remove_results(data: DataRoot, ticket: str, manifest_paths: Iterable[str]) -
 
 @contextmanager
 def result_folder(
-    data: DataRoot, ticket: str, name: str, step: str | None = None
+    data: DataRoot, ticket: str, name: str, fence: Fence | None = None
 ) -> Iterator[tuple[Path, Path]]:
     """A folder in the making: yields (where to write now, where it will lie).
 
     On leaving, every file is fsynced and the folder renamed to its place; if the block raises,
     all of it is removed.
 
-    Without a step it comes to lie at `results/<ticket>/<name>`, with a number behind the name
+    Without a fence it comes to lie at `results/<ticket>/<name>`, with a number behind the name
     where that is taken, and the ticket's folder is made, and removed if nothing is in it.
 
-    With a step (see `Common`) it is written inside of what `open_ticket` has made, and comes to
+    With one it is written inside of what `open_ticket` has made for the attempt, and comes to
     lie at `results/<ticket>/<name>-<step>`. Whoever finds there what is made of the same inputs
     with the same parameters takes that for its own: of several attempts the first whole one wins.
 
@@ -111,12 +135,12 @@ def result_folder(
         Conflict: a result of something else lies there.
     """
     home = data.resolve(f"{RESULTS}/{ticket}")
-    if step is None:
+    if fence is None:
         with _numbered(home, name) as folders:
             yield folders
         return
-    final = home / (f"{name}-{step}" if step else name)
-    partial = home / WORKSHOP / f"{final.name}.{uuid.uuid4().hex[:8]}"
+    final = home / folder_of(name, fence.step)
+    partial = fence.workshop(home) / f"{final.name}.{uuid.uuid4().hex[:8]}"
     try:
         partial.mkdir()
         yield partial, final
@@ -127,13 +151,18 @@ def result_folder(
         shutil.rmtree(partial, ignore_errors=True)
         # Whatever a library says of a folder that was taken away from under it.
         try:
-            check_open(data, ticket)
+            check_open(data, ticket, fence)
         except Cancelled as closed:
             raise closed from error
         raise
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def folder_of(name: str, step: str) -> str:
+    """What the folder of a step's result is called: of its operation, with dashes."""
+    return f"{name}-{step}" if step else name
 
 
 @contextmanager
@@ -257,6 +286,14 @@ def _identity(folder: Path) -> tuple[Any, ...]:
     inputs = {n: [f["path"] for f in files] for n, files in manifest.get("inputs", {}).items()}
     outputs = {n: made["path"] for n, made in manifest.get("outputs", {}).items()}
     return manifest["operation"], inputs, manifest.get("parameters"), outputs
+
+
+def _take_workshops(home: Path, but: Path | None = None) -> None:
+    """Take away what attempts at a ticket write in."""
+    for workshop in home.glob(f"{WORKSHOP}*"):
+        if workshop != but:
+            number = workshop.name.removeprefix(WORKSHOP)
+            _take_away(workshop, workshop.with_name(CLOSED + number))
 
 
 def _take_away(folder: Path, aside: Path) -> None:

@@ -64,6 +64,79 @@ class CaseAnswer(Message):
     timings: dict[str, float] = Field(description="Seconds of each step, and of the whole.")
 
 
+State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
+class StepView(Message):
+    """One step of a ticket."""
+
+    name: str
+    operation: str
+    state: Literal["waiting", "running", "finished", "left_out", "failed"]
+    fraction: float = 0.0
+    stage: str = ""
+    seconds: float | None = None
+    cached: bool = False
+
+
+class TicketView(Message):
+    """One requested piece of work and its fate."""
+
+    ticket: str
+    operation: str
+    state: State
+    stage: str = Field(description="What is being done, or waited for.")
+    fraction: float = Field(description="The part (0..1) that is done.")
+    seconds_left: float | None = Field(default=None, description="An estimate.")
+    position: int | None = Field(default=None, description="How many queued tickets come before.")
+    priority: int = Field(description="0 is most urgent, 7 least.")
+    owner: str
+    attempts: int = Field(description="How often it was begun since a step last finished.")
+    cached: bool = False
+    created: str = Field(description="ISO 8601, UTC.")
+    started: str | None = None
+    ended: str | None = None
+    request: dict[str, Any]
+    steps: list[StepView] = Field(default_factory=list)
+    result: dict[str, Any] | None = Field(default=None, description="The answer.")
+    problem: dict[str, Any] | None = Field(default=None, description="Why there is none.")
+
+
+class TicketPage(Message):
+    """Tickets, the newest first."""
+
+    tickets: list[TicketView]
+    next: str | None = Field(default=None, description="The cursor of the next page.")
+
+
+class CacheView(Message):
+    """What the prediction cache holds, and how it has served."""
+
+    entries: int
+    bytes: int
+    max_bytes: int
+    unused_s: float
+    hits: int
+    misses: int
+    seconds_saved: float
+
+
+class FileView(Message):
+    """One file below the data root."""
+
+    path: str
+    bytes: int
+    modified: str = Field(description="ISO 8601, UTC.")
+    sha256: str | None = None
+
+
+class FilePage(Message):
+    """What lies in one folder."""
+
+    files: list[FileView]
+    folders: list[str]
+
+
 class Health(Message):
     """Whether a service lives."""
 

@@ -281,11 +281,11 @@ def test_masks_of_an_attempt_that_failed_stay_for_the_next(
     with pytest.raises(Cancelled):
         runner.run("inference", SEVERAL, failing)
     home = data_folder / "results" / TICKET
-    assert {p.name for p in home.iterdir()} == {".work", "inference-totalseg"}
+    assert {p.name for p in home.iterdir()} == {".work-0", "inference-totalseg"}
     first = (home / "inference-totalseg" / "manifest.json").read_bytes()
     answer = runner.run("inference", SEVERAL, Progress())
     close_ticket(data, TICKET)
-    names = {"inference", "inference-totalseg", "inference-tumor"}
+    names = {"inference-of-totalseg-tumor", "inference-totalseg", "inference-tumor"}
     assert {p.name for p in home.iterdir()} == names
     assert (home / "inference-totalseg" / "manifest.json").read_bytes() == first
     assert answer.parts is not None

@@ -205,7 +205,9 @@ class Work:
         data = self.data
         report = self._report()
         fence = self.request.common.fence
-        with result_folder(data, ticket, self.operation.name, fence) as (partial, final):
+        # Another attempt may have to make fewer of them.
+        name = f"{self.operation.name}-of-{'-'.join(parts)}"
+        with result_folder(data, ticket, name, fence) as (partial, final):
             write_json(
                 partial / "manifest.json",
                 {
