@@ -113,7 +113,7 @@ def running(settings: GatewaySettings) -> Iterator[str]:
         thread.join(60)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start() -> Any:
     """Serve a gateway with settings of one's own."""
     return running

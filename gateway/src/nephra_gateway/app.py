@@ -18,6 +18,7 @@ from nephra_gateway.cases import Cases
 from nephra_gateway.figures import Figures
 from nephra_gateway.gateway import Gateway
 from nephra_gateway.predictors import Predictors
+from nephra_gateway.rates import Rates
 from nephra_gateway.retries import longest_s
 from nephra_gateway.routes import cases, information, operations
 from nephra_gateway.settings import GatewaySettings
@@ -69,7 +70,8 @@ def create(settings: GatewaySettings, ending: asyncio.Event | None = None) -> Bo
     for module in (information, cases, operations):  # the one that takes any name comes last
         app.include_router(module.router)
     problems.install(app)
-    return Border(app, tokens, settings.max_body_bytes, figures)
+    rates = Rates(settings.rate_per_s, settings.rate_burst)
+    return Border(app, tokens, settings.max_body_bytes, figures, rates, settings.cors_origins)
 
 
 @asynccontextmanager

@@ -79,7 +79,11 @@ def document(error: NephraError) -> Problem:
 def problem_response(error: NephraError) -> Response:
     """The HTTP answer that an error is."""
     problem, headers = document(error), {}
-    retry_after = error.retry_after if isinstance(error, Relayed) else error.retry_after_s
+    retry_after = (
+        error.retry_after
+        if isinstance(error, Relayed)
+        else error.extra.get("retry_after_s", error.retry_after_s)
+    )
     if retry_after is None and problem.status == 503:
         retry_after = 10
     if retry_after is not None:

@@ -1,0 +1,57 @@
+"""Who touched which file: one line in the log for each access."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from nephra_contract import logs
+from nephra_gateway.auth import Caller
+
+Action = Literal["read", "write", "delete", "list", "use"]
+
+
+def access(
+    caller: Caller,
+    action: Action,
+    path: str,
+    outcome: int | str,
+    *,
+    count_bytes: int | None = None,
+    ticket: str | None = None,
+) -> None:
+    """Say that somebody has, or would have, touched a file.
+
+    Args:
+        caller: who.
+        action: what; `use` is to name it in a request for work.
+        path: relative to the data root, as the request had it.
+        outcome: the HTTP status, or the code of the problem.
+        count_bytes: how many went over the wire.
+        ticket: the work that it is used for.
+    """
+    logs.line(
+        "audit",
+        who=caller.name,
+        action=action,
+        path=path,
+        outcome=outcome,
+        bytes=count_bytes,
+        ticket=ticket,
+    )
+
+
+def used(caller: Caller, request: Mapping[str, Any], ticket: str, outcome: int | str = 202) -> None:
+    """Say which files a request for work names: each once."""
+    for path in dict.fromkeys(paths_of(request)):
+        access(caller, "use", path, outcome, ticket=ticket)
+
+
+def paths_of(request: Mapping[str, Any]) -> Iterator[str]:
+    """The files that a request names to be read: members that end in `_path`, and phases."""
+    for member, value in request.items():
+        if member == "phases" and isinstance(value, Mapping):
+            yield from (path for path in value.values() if isinstance(path, str))
+        elif member.endswith("_path") and member != "output_path":
+            named = value if isinstance(value, list) else [value]
+            yield from (path for path in named if isinstance(path, str))
