@@ -1,0 +1,1 @@
+"""The gateway's database: tickets, turns at predictors, chores."""

@@ -1,0 +1,169 @@
+"""SQLite: one file, all processes on one host."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine
+from sqlalchemy import exc as sa_exc
+
+from nephra_gateway.store.database import Database, Work
+from nephra_gateway.store.schema import dumps
+
+T = TypeVar("T")
+
+#: Another process's transaction is waited for so long.
+_LOCKED_S = 5.0
+
+_READERS = 4
+
+#: So many waiting works share a commit; the first of them waits for the last.
+_TOGETHER = 64
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    work: Work[Any]
+    future: Future[Any] = field(default_factory=Future)
+
+
+class SqliteDatabase(Database):
+    """A file with a write-ahead log: readers never wait, and there is one writer at a time.
+
+    The writers of one process would only wait for each other's locks. So there is one thread
+    that writes, and all works that wait when it is free share one transaction, with a savepoint
+    each: many small writes cost about what one costs.
+
+    Args:
+        url: `sqlite:////absolute/path`.
+
+    Raises:
+        ValueError: no absolute path of a file.
+    """
+
+    away: ClassVar[tuple[type[Exception], ...]] = (sqlite3.Error,)
+
+    def __init__(self, url: sa.URL) -> None:
+        super().__init__()
+        if not url.database or not Path(url.database).is_absolute():
+            raise ValueError("The SQLite database has to be a file, named by its absolute path.")
+        self._url, self._path = url, Path(url.database)
+        self._to_write = _engine(url, "BEGIN IMMEDIATE", 1)
+        self._to_read = _engine(url, "BEGIN", _READERS, "PRAGMA query_only=ON")
+        self._waiting: deque[_Waiting] = deque()
+        self._writer = ThreadPoolExecutor(1, "database-write")
+        self._readers = ThreadPoolExecutor(_READERS, "database-read")
+
+    def _write(self, work: Work[T]) -> Future[T]:
+        waiting = _Waiting(work)
+        self._waiting.append(waiting)
+        self._writer.submit(self._drain)
+        return waiting.future
+
+    def _read(self, work: Work[T]) -> Future[T]:
+        return self._readers.submit(self._ask, work)
+
+    def _ask(self, work: Work[T]) -> T:
+        with self._to_read.begin() as connection:
+            return work(connection)
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._to_write.dispose()
+        self._to_read.dispose()
+
+    def _migrator(self) -> Engine:
+        # Tables that are made anew would else take with them what refers to them.
+        return _engine(self._url, "BEGIN IMMEDIATE", 1, "PRAGMA foreign_keys=OFF")
+
+    def _prepare(self) -> None:
+        """The folder alone: where the data root is not there, none is made in its place."""
+        with contextlib.suppress(OSError):  # opening the file says it
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
+
+    def _drain(self) -> None:
+        """Do what waits. Whoever asked while others were written finds it done."""
+        works: list[_Waiting] = []
+        while self._waiting and len(works) < _TOGETHER:
+            waiting = self._waiting.popleft()
+            if waiting.future.set_running_or_notify_cancel():
+                works.append(waiting)
+        if len(works) < 2 or not self._together(works):
+            for waiting in works:
+                self._alone(waiting)
+
+    def _alone(self, waiting: _Waiting) -> None:
+        try:
+            with self._to_write.begin() as connection:
+                answer = waiting.work(connection)
+        except BaseException as error:  # noqa: BLE001 - it goes to who has asked
+            waiting.future.set_exception(error)
+        else:
+            waiting.future.set_result(answer)
+
+    def _together(self, works: Sequence[_Waiting]) -> bool:
+        """Whether all are done; else nothing is, and the cause may be any one of them."""
+        try:
+            with self._to_write.begin() as connection:
+                outcomes = [_attempt(connection, waiting.work) for waiting in works]
+        except Exception:  # noqa: BLE001 - each is tried alone, and hears of its own
+            return False
+        for waiting, (answer, error) in zip(works, outcomes, strict=True):
+            if error is not None:
+                waiting.future.set_exception(error)
+            else:
+                waiting.future.set_result(answer)
+        return True
+
+
+def _attempt(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | None]:
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except (sa_exc.DBAPIError, sqlite3.Error):
+        raise  # a full disk ends the transaction of all
+    except Exception as error:  # noqa: BLE001 - it goes to who has asked
+        return None, error
+
+
+def _engine(url: sa.URL, begin: str, size: int, *pragmas: str) -> Engine:
+    """An engine whose transactions begin as told: sqlite3's own begin too late to be immediate."""
+    engine = sa.create_engine(
+        url.set(drivername="sqlite+pysqlite"),
+        connect_args={
+            "isolation_level": None,
+            "timeout": _LOCKED_S,
+            "check_same_thread": False,
+        },
+        poolclass=sa.QueuePool,
+        pool_size=size,
+        max_overflow=0,
+        json_serializer=dumps,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def connected(connection: Any, record: object) -> None:
+        del record
+        # A killed process loses nothing by NORMAL; a host that loses power the last moment.
+        for pragma in (
+            "PRAGMA journal_mode=WAL",
+            "PRAGMA synchronous=NORMAL",
+            "PRAGMA foreign_keys=ON",
+            *pragmas,
+        ):
+            connection.execute(pragma).close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,160 @@
+"""Turns at predictors: a semaphore for each, over all processes.
+
+Who waits asks again and again, which is its beat; who is silent for a lease has left. So a turn
+that nobody gives back ends by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
+
+from nephra_gateway.store.clock import lapsed_s, now_s
+from nephra_gateway.store.schema import turns
+
+_RANK = (turns.c.priority, turns.c.created_s, turns.c.ticket, turns.c.step, turns.c.holder)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What waits for one predictor.
+
+    Args:
+        waiting: how many requests wait.
+        oldest_s: for how long the oldest of them has, in seconds; 0 where none waits.
+        held: how many it was given.
+    """
+
+    waiting: int
+    oldest_s: float
+    held: int
+
+
+def take(
+    connection: Connection,
+    predictor: str,
+    ticket: str,
+    step: str,
+    holder: str,
+    rank: tuple[int, float],
+    lease_s: float,
+    limit: int,
+) -> int | None:
+    """Ask for a turn, or ask again.
+
+    Args:
+        connection: in a transaction that writes.
+        predictor: whose turn.
+        ticket: what it is for.
+        step: of the ticket.
+        holder: who asks.
+        rank: the ticket's priority, and when it was created; the smallest comes first.
+        lease_s: until the holder has to ask again, or to beat.
+        limit: how many turns there are.
+
+    Returns:
+        None: it is granted. Else how many come before, those that have a turn among them.
+    """
+    _exclude(connection, predictor)
+    here = turns.c.predictor == predictor
+    before_s = lapsed_s(connection, lease_s)
+    connection.execute(turns.delete().where(here, turns.c.lease_until_s < before_s))
+    mine = _queue(connection, (predictor, ticket, step, holder), rank, now_s(connection), lease_s)
+    if mine:
+        return None
+    place = sa.tuple_(*map(sa.literal, (*rank, ticket, step, holder)))
+    count = sa.select(sa.func.count()).select_from(turns)
+    held = connection.execute(count.where(here, turns.c.granted)).scalar_one()
+    before = count.where(here, ~turns.c.granted, sa.tuple_(*_RANK) < place)
+    ahead = connection.execute(before).scalar_one()
+    if held + ahead >= limit:
+        return held + ahead
+    connection.execute(
+        turns.update().where(*_own(predictor, ticket, step, holder)).values(granted=True)
+    )
+    return None
+
+
+def beat(connection: Connection, holder: str, lease_s: float) -> set[tuple[str, str]]:
+    """Prolong all turns that a holder has.
+
+    Returns:
+        Ticket and step of each that it has still.
+    """
+    change = (
+        turns.update()
+        .where(turns.c.holder == holder, turns.c.granted)
+        .values(lease_until_s=now_s(connection) + lease_s)
+        .returning(turns.c.ticket, turns.c.step)
+    )
+    return {(row.ticket, row.step) for row in connection.execute(change)}
+
+
+def give(connection: Connection, predictor: str, ticket: str, step: str, holder: str) -> None:
+    """Give a turn back, or wait for it no longer."""
+    connection.execute(turns.delete().where(*_own(predictor, ticket, step, holder)))
+
+
+def figures(connection: Connection) -> dict[str, Waiting]:
+    """What waits for each predictor that somebody waits for, or has."""
+    now = now_s(connection)
+    waits = sa.case((turns.c.granted, 0), else_=1)
+    since = sa.case((turns.c.granted, None), else_=turns.c.since_s)
+    query = (
+        sa.select(turns.c.predictor, sa.func.sum(waits), sa.func.min(since), sa.func.count())
+        .where(turns.c.lease_until_s >= now)
+        .group_by(turns.c.predictor)
+    )
+    return {
+        predictor: Waiting(waiting, max(0.0, now - (oldest or now)), count - waiting)
+        for predictor, waiting, oldest, count in connection.execute(query)
+    }
+
+
+def _exclude(connection: Connection, predictor: str) -> None:
+    """Let nobody else count this predictor's turns; SQLite's transactions do so by themselves."""
+    if connection.dialect.name == "postgresql":
+        digest = hashlib.sha256(f"turns at {predictor}".encode()).digest()
+        number = int.from_bytes(digest[:8], signed=True)
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def _queue(
+    connection: Connection,
+    key: tuple[str, str, str, str],
+    rank: tuple[int, float],
+    now: float,
+    lease_s: float,
+) -> bool:
+    """Stand in the row, or go on standing there; gives whether the turn is granted already."""
+    predictor, ticket, step, holder = key
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    new = insert(turns).values(
+        predictor=predictor,
+        ticket=ticket,
+        step=step,
+        holder=holder,
+        priority=rank[0],
+        created_s=rank[1],
+        since_s=now,
+        granted=False,
+        lease_until_s=now + lease_s,
+    )
+    stand = new.on_conflict_do_update(
+        index_elements=list(turns.primary_key),
+        set_={"lease_until_s": new.excluded.lease_until_s},
+    )
+    return bool(connection.execute(stand.returning(turns.c.granted)).scalar_one())
+
+
+def _own(predictor: str, ticket: str, step: str, holder: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        turns.c.predictor == predictor,
+        turns.c.ticket == ticket,
+        turns.c.step == step,
+        turns.c.holder == holder,
+    )
