@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,7 +14,6 @@ from typer.testing import CliRunner, Result
 from nephra_cli.app import app
 from nephra_cli.commands.run import parse_members
 from nephra_contract.errors import RequestInvalid
-from nephra_contract.messages import Event
 
 if TYPE_CHECKING:
     from cli.tests.conftest import Up
@@ -157,59 +153,6 @@ def test_a_case_that_fails_leaves_no_folder(up: Up, mask_file: Path, tmp_path: P
     assert said.exit_code == 1
     assert "phase D" in said.stderr
     assert not out.exists()
-
-
-class Slow(BaseHTTPRequestHandler):
-    """A gateway whose work never ends; it notices when its client hangs up."""
-
-    hung_up: ClassVar[threading.Event]
-
-    def do_POST(self) -> None:
-        """Say that something was begun, then wait for the client to go."""
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(Event(event="progress", stage="begun", fraction=0.1).line())
-        self.wfile.flush()
-        if self.connection.recv(1) == b"":
-            self.hung_up.set()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
-
-
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_being_interrupted_cancels(tmp_path: Path, kind: signal.Signals) -> None:
-    """The command hangs up, which cancels the work, and ends with 130 and a word."""
-    Slow.hung_up = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    command = [sys.executable, "-m", "nephra_cli", "run", "smoothing/base", "mask_path=m"]
-    # Where the tests run in the background SIGINT is ignored, and children would inherit that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [*command, "--state", str(tmp_path), "--url", f"http://127.0.0.1:{server.server_port}"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    signal.signal(signal.SIGINT, before)
-    try:
-        assert process.stderr is not None
-        assert "begun" in process.stderr.readline()
-        process.send_signal(kind)
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "cancelled" in said
-        assert "Traceback" not in said
-        assert Slow.hung_up.wait(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_bundle_hands_over_to_the_predictor() -> None:

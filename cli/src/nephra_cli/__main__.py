@@ -4,6 +4,7 @@ import signal
 from types import FrameType
 
 from nephra_cli.app import app
+from nephra_cli.following import Told
 
 
 def main() -> None:
@@ -14,7 +15,7 @@ def main() -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise Told
 
 
 if __name__ == "__main__":

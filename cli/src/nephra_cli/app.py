@@ -10,10 +10,9 @@ import typer
 from typer.core import TyperGroup
 
 from nephra_cli import screen
-from nephra_cli.commands import bench, bundle, case, check, demo, lists, run, up
+from nephra_cli.commands import bench, bundle, case, check, demo, lists, run, tickets, up
+from nephra_cli.following import INTERRUPTED
 from nephra_contract.errors import NephraError
-
-INTERRUPTED = 130
 
 
 class Sentences(TyperGroup):
@@ -69,6 +68,9 @@ def nephra(
 app.command("up")(up.up)
 app.command("case")(case.case)
 app.command("run")(run.run)
+app.command("tickets")(tickets.tickets)
+app.command("watch")(tickets.watch)
+app.command("cancel")(tickets.cancel)
 app.command("labels")(lists.labels)
 app.command("operations")(lists.operations)
 app.command("bundles")(lists.bundles)

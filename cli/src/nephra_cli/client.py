@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Self, TypeVar
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
-from nephra_contract.errors import NephraError, RequestInvalid, Unavailable
-from nephra_contract.messages import (
-    Answer,
-    BundleDescription,
-    Event,
-    OperationDescription,
-    Problem,
+from nephra_cli import files
+from nephra_cli.events import PATIENCE_S, Events, Waiting, lines
+from nephra_cli.tickets import CacheFigures, State, Ticket, TicketPage
+from nephra_cli.transport import (
+    BROKEN,
+    Bearer,
+    RemoteError,
+    Token,
+    items,
+    not_nephra,
+    parse,
+    problem_of,
+    reachable,
 )
+from nephra_contract.errors import RequestInvalid, Unavailable
+from nephra_contract.messages import Answer, BundleDescription, Event, OperationDescription
+
+__all__ = ["Client", "RemoteError"]
 
 NDJSON = "application/x-ndjson"
 _OPERATION = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
-M = TypeVar("M", bound=BaseModel)
-
-#: What an ingress or a load balancer says where it has no gateway, or not in time.
-_PASSING = {
-    502: "the gateway broke the connection off",
-    503: "no gateway is ready",
-    504: "the gateway did not answer in time",
-}
+_TICKET = re.compile(r"[0-9a-f]{32}")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class RemoteError(NephraError):
-    """What the gateway said instead of an answer.
-
-    Args:
-        problem: its problem document; `detail`, `action` and `code` are this error's own.
-    """
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail, problem.action, code=problem.code)
-        self.problem = problem
+#: So often a request whose answer was lost is sent again; its key keeps it one ticket.
+_SENDINGS = 5
+#: The longest that one look at a ticket waits for its end.
+_LOOK_S = 30
 
 
 class Client:
@@ -51,11 +46,11 @@ class Client:
     Args:
         url: of the gateway, for example `http://127.0.0.1:8000` or, where an ingress has it under
             a path, `https://host/nephra`.
-        token: the bearer token, if the gateway wants one.
+        token: the bearer token, if the gateway wants one, or what reads it.
         timeout_s: longest silence that is waited through; None waits for ever.
     """
 
-    def __init__(self, url: str, token: str | None = None, timeout_s: float | None = None) -> None:
+    def __init__(self, url: str, token: Token = None, timeout_s: float | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise RequestInvalid(
@@ -65,7 +60,7 @@ class Client:
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            auth=Bearer(token),
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             # A proxy of the environment would be asked for the caller's own loopback.
             trust_env=parts.hostname not in _LOOPBACK,
@@ -82,14 +77,14 @@ class Client:
         self._http.close()
 
     def run(self, operation: str, **request: Any) -> Answer:
-        """Run one operation and wait for its answer.
+        """Run one operation and wait for its answer; hanging up cancels it.
 
         Raises:
             NephraError: what the gateway said no to, or that it does not answer.
         """
         # As a stream: what stands between would cut a connection on which nothing comes.
         last = list(self.stream(operation, **request))[-1]
-        return _parse(Answer, last.result)
+        return parse(Answer, last.result)
 
     def stream(self, operation: str, **request: Any) -> Iterator[Event]:
         """Run one operation (or `cases`); yields its events, the last of which is the result.
@@ -100,15 +95,15 @@ class Client:
             NephraError: as `run`; a `problem` event is raised, not yielded.
         """
         with (
-            _reachable(self.url),
+            reachable(self.url),
             self._http.stream(
                 "POST", _route(operation), json=request, headers={"Accept": NDJSON}
             ) as response,
         ):
             if response.is_error:
                 response.read()
-                raise _problem(response)
-            yield from _events(response.iter_lines())
+                raise problem_of(response)
+            yield from lines(response.iter_lines())
 
     def case(
         self,
@@ -116,17 +111,121 @@ class Client:
         structures: Sequence[str] | None = None,
         **more: Any,
     ) -> Iterator[Event]:
-        """Work on a whole case.
+        """Work on a whole case, as `stream` does.
 
         Args:
             phases: phase (`A`, `P`, `D`) → path.
             structures: what is wanted; None for all that the phases allow.
             more: further members of the request.
         """
-        request: dict[str, Any] = {"phases": dict(phases), **more}
-        if structures is not None:
-            request["structures"] = list(structures)
-        return self.stream("cases", **request)
+        return self.stream("cases", **case_request(phases, structures), **more)
+
+    def submit(
+        self,
+        operation: str,
+        request: Mapping[str, Any],
+        *,
+        key: str | None = None,
+        priority: int | None = None,
+        callback: str | None = None,
+        fresh: bool = False,
+    ) -> Ticket:
+        """Ask for an operation (or `cases`) and come back at once with its ticket.
+
+        The work goes on whoever hangs up. A request whose answer is lost on the way is sent
+        again, and is one ticket all the same.
+
+        Args:
+            operation: its name.
+            request: its members.
+            key: the Idempotency-Key: the same one gives the same ticket. A new one by default.
+            priority: 0 (most urgent) to 7.
+            callback: an address that is called when the ticket has ended.
+            fresh: compute anew what the cache holds.
+
+        Raises:
+            NephraError: what the gateway said no to, or that it does not answer.
+        """
+        headers = {"Prefer": "respond-async", "Idempotency-Key": key or uuid.uuid4().hex}
+        if priority is not None:
+            headers["Priority"] = f"u={priority}"
+        if callback is not None:
+            headers["Nephra-Callback"] = callback
+        if fresh:
+            headers["Cache-Control"] = "no-cache"
+        return Ticket.of(operation, self._send(_route(operation), dict(request), headers))
+
+    def ticket(self, ticket: str, wait_s: int | None = None) -> Ticket:
+        """A ticket as it stands, or as it stands when it has ended or `wait_s` have passed."""
+        headers = {} if wait_s is None else {"Prefer": f"wait={wait_s}"}
+        return parse(Ticket, self._json("GET", _place(ticket), headers=headers))
+
+    def wait(self, ticket: str) -> Ticket:
+        """Wait until a ticket has ended, however it does."""
+        while not (found := self.ticket(ticket, _LOOK_S)).has_ended:
+            pass
+        return found
+
+    def tickets(
+        self,
+        states: Sequence[State] = (),
+        operation: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> TicketPage:
+        """A page of tickets, the newest first: one's own; all for a token that may see all."""
+        asked: dict[str, Any] = {"state": list(states), "operation": operation, "cursor": cursor}
+        given = {k: v for k, v in asked.items() if v}
+        return parse(TicketPage, self._json("GET", "/tickets", params={**given, "limit": limit}))
+
+    def events(
+        self,
+        ticket: str,
+        after: int = 0,
+        waiting: Waiting = lambda _: None,
+        patience_s: float = PATIENCE_S,
+    ) -> Events:
+        """A ticket's events up to its end; survives broken connections and restarted gateways.
+
+        Args:
+            ticket: its number.
+            after: the number of the last event that is known.
+            waiting: told each time that the gateway is away.
+            patience_s: how long it may be away.
+        """
+        return Events(self._http, self.url, _number(ticket), after, waiting, patience_s)
+
+    def cancel(self, ticket: str) -> Ticket:
+        """Cancel a ticket; what runs stops at its next chance, see `wait`.
+
+        Raises:
+            NephraError: it has ended already, or is not there.
+        """
+        return parse(Ticket, self._json("DELETE", _place(ticket)))
+
+    def retry(self, ticket: str) -> Ticket:
+        """Ask for the same again; gives the new ticket."""
+        return parse(Ticket, self._json("POST", f"{_place(ticket)}/retry"))
+
+    def cache(self) -> CacheFigures:
+        """What the prediction cache holds, and how it has served."""
+        return parse(CacheFigures, self._json("GET", "/cache"))
+
+    def upload(self, source: Path, path: str) -> None:
+        """Send a file into the data root, in pieces; one that is there already stays.
+
+        Raises:
+            NephraError: the gateway refuses it, or is away for too long.
+        """
+        files.upload(self._http, self.url, source, path)
+
+    def download(self, path: str, target: Path) -> Path:
+        """Fetch a file of the data root; it is there whole, or not at all.
+
+        Raises:
+            NephraError: it is not there, or the gateway is away for too long.
+        """
+        return files.download(self._http, self.url, path, target)
 
     def ready(self) -> None:
         """Ask whether all predictors are ready.
@@ -142,23 +241,41 @@ class Client:
 
     def operations(self) -> list[OperationDescription]:
         """What the predictors behind the gateway offer."""
-        found = _items(self._json("GET", "/operations"), "operations")
-        return [_parse(OperationDescription, o) for o in found]
+        found = items(self._json("GET", "/operations"), "operations")
+        return [parse(OperationDescription, o) for o in found]
 
     def bundles(self) -> list[BundleDescription]:
         """The models that are loaded."""
-        found = _items(self._json("GET", "/bundles"), "bundles")
-        return [_parse(BundleDescription, b) for b in found]
+        found = items(self._json("GET", "/bundles"), "bundles")
+        return [parse(BundleDescription, b) for b in found]
+
+    def _send(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> Any:
+        """POST something that may be sent twice."""
+        for _ in range(_SENDINGS - 1):
+            try:
+                return self._json("POST", path, json=body, headers=headers)
+            except Unavailable as error:
+                if error.code != BROKEN:
+                    raise
+        return self._json("POST", path, json=body, headers=headers)
 
     def _json(self, method: str, path: str, **request: Any) -> Any:
-        with _reachable(self.url):
+        with reachable(self.url):
             response = self._http.request(method, path, **request)
         if response.is_error:
-            raise _problem(response)
+            raise problem_of(response)
         try:
             return response.json()
         except ValueError as error:
-            raise _not_nephra() from error
+            raise not_nephra() from error
+
+
+def case_request(
+    phases: Mapping[str, str], structures: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """The members of a request for a whole case; see `Client.case`."""
+    request: dict[str, Any] = {"phases": dict(phases)}
+    return request if structures is None else {**request, "structures": list(structures)}
 
 
 def _route(operation: str) -> str:
@@ -170,84 +287,13 @@ def _route(operation: str) -> str:
     return f"/{operation}"
 
 
-def _events(lines: Iterator[str]) -> Iterator[Event]:
-    for line in lines:
-        if not line.strip():
-            continue
-        try:
-            event = Event.model_validate_json(line)
-        except ValidationError as error:
-            raise _not_nephra() from error
-        if event.event == "problem":
-            raise RemoteError(_parse(Problem, event.problem or {}))
-        yield event
-        if event.event == "result":
-            return
-    raise Unavailable(
-        "The connection ended before the result came.", "Look into the log, then try again."
-    )
-
-
-@contextmanager
-def _reachable(url: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise Unavailable(
-            f"The gateway at {url} was silent for too long.", "Try again with a longer timeout."
-        ) from error
-    except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.ProxyError) as error:
-        raise Unavailable(
-            f"No gateway answers at {url}.", "Start one with `nephra up`, or mend the address."
-        ) from error
-    except httpx.HTTPError as error:
-        raise Unavailable(
-            f"The connection to {url} broke before the answer was there.",
-            "Look into the log of the gateway and of what stands before it, then try again.",
-        ) from error
-
-
-def _problem(response: httpx.Response) -> NephraError:
-    try:
-        return RemoteError(Problem.model_validate(response.json()))
-    except ValueError:
-        if response.status_code in _PASSING:
-            return Unavailable(
-                f"What stands before the gateway answered {response.status_code}: "
-                f"{_PASSING[response.status_code]}.",
-                "Try again shortly; if that stays so, look whether the gateway is ready, and "
-                "which limits its ingress has.",
-                code="gateway_unreachable",
-            )
-        return RemoteError(
-            Problem(
-                title="Not understood",
-                status=response.status_code,
-                code="not_nephra",
-                detail=f"The server answered {response.status_code} without saying why.",
-                action="Is this the address of a nephra gateway?",
-            )
+def _number(ticket: str) -> str:
+    if not _TICKET.fullmatch(ticket):
+        raise RequestInvalid(
+            f"'{ticket}' is not the number of a ticket.", "`nephra tickets` lists them."
         )
+    return ticket
 
 
-def _items(body: Any, member: str) -> list[Any]:
-    """A list, whether it stands alone or as a member of an object."""
-    found = body.get(member) if isinstance(body, dict) else body
-    if not isinstance(found, list):
-        raise _not_nephra()
-    return found
-
-
-def _parse(kind: type[M], body: Any) -> M:
-    try:
-        return kind.model_validate(body)
-    except ValidationError as error:
-        raise _not_nephra() from error
-
-
-def _not_nephra() -> Unavailable:
-    return Unavailable(
-        "The server's answer is not one of a nephra gateway.",
-        "Check the address, and that command and gateway are of one version.",
-        code="not_nephra",
-    )
+def _place(ticket: str) -> str:
+    return f"/tickets/{quote(_number(ticket))}"

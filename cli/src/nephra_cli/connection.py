@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from nephra_cli import screen, state
 from nephra_cli.client import Client
 from nephra_cli.services import services
 from nephra_cli.state import Home, Running
-from nephra_contract.errors import FileUnreadable, RequestInvalid
+from nephra_cli.transfer import bring_in, bring_out, fetch_out, send_in
+from nephra_cli.transport import Token
+from nephra_contract.errors import FileUnreadable, RequestInvalid, Unavailable
 
 DEFAULT_DATA = Path("data")
 
@@ -65,18 +68,45 @@ class Connection:
     Args:
         client: with address and token.
         data: its data root, if that is a folder of this machine.
+        temporary: whether it ends with this command.
     """
 
     client: Client
     data: Path | None
+    temporary: bool = False
+
+    def take(self, given: str) -> str:
+        """The name in the data root of a file that the user named; brought there if need be.
+
+        Raises:
+            NephraError: it cannot be brought there.
+        """
+        if self.data is None:
+            return send_in(given, self.client)
+        return bring_in(given, self.data)
+
+    def give(self, files: Mapping[str, str], out: Path) -> list[Path]:
+        """Bring results into a folder; path in the data root → file name. Gives their paths.
+
+        Raises:
+            NephraError: they cannot be had, or written.
+        """
+        if self.data is None:
+            return fetch_out(files, self.client, out)
+        return bring_out(files, self.data, out)
 
 
 @contextmanager
-def connect(target: Target) -> Iterator[Connection]:
+def connect(target: Target, start: bool = True) -> Iterator[Connection]:
     """Find the gateway: the one named, else the one that is up, else one for this command.
+
+    Args:
+        target: what the user said.
+        start: whether one may be started.
 
     Raises:
         RequestInvalid: several are up and none was named.
+        Unavailable: none is up, and none may be started.
     """
     if target.url is not None:
         with Client(target.url, _token(target.token_file)) as client:
@@ -88,13 +118,19 @@ def connect(target: Target) -> Iterator[Connection]:
         with Client(running.url, token) as client:
             yield Connection(client, Path(running.data))
         return
+    if not start:
+        raise Unavailable(
+            "No nephra is up here.",
+            "Start one with `nephra up`, or name a gateway with --url.",
+            code="nothing_up",
+        )
     data = target.data or DEFAULT_DATA
     screen.say(f"No nephra is up: starting one on {data} for this command.")
     with (
         services(data, state=target.state, temporary=True) as up,
         Client(up.running.url, up.token) as client,
     ):
-        yield Connection(client, Path(up.running.data))
+        yield Connection(client, Path(up.running.data), temporary=True)
 
 
 def find(data: Path | None, base: Path | None) -> Running | None:
@@ -122,13 +158,16 @@ def _data_of(url: str, base: Path | None) -> Path | None:
     return None
 
 
-def _token(given: Path | None, otherwise: Path | None = None) -> str | None:
+def _token(given: Path | None, otherwise: Path | None = None) -> Token:
+    """The token, or what reads it: a file's may be a new one when the gateway is a new one."""
     direct = os.environ.get("NEPHRA_TOKEN")
     if given is None and direct:
         return direct.strip()
     path = given or otherwise
-    if path is None:
-        return None
+    return None if path is None else partial(_read_token, path)
+
+
+def _read_token(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nephra_contract.errors import PathRefused
+from nephra_cli.client import Client
+from nephra_contract.errors import FileUnreadable, PathRefused
 from nephra_contract.paths import DataRoot
 
 UPLOADS = "uploads"
@@ -47,6 +48,31 @@ def bring_in(given: str, data: Path | None) -> str:
             f"'{given}' cannot be copied into the data root: {error.strerror}.",
             "Mend the rights, or make room, and try again.",
         ) from error
+
+
+def send_in(given: str, client: Client) -> str:
+    """The name in the data root of a file that the user named; sent there if it is one of ours.
+
+    For a gateway whose data root is not on this machine. Otherwise as `bring_in`.
+
+    Raises:
+        NephraError: a directory, a file that cannot be read, or that the gateway refuses.
+    """
+    path = Path(given).expanduser()
+    if not path.exists():
+        return given
+    if not path.is_file():
+        raise PathRefused(f"'{given}' is not a regular file.", "Name one NIfTI file.")
+    try:
+        with path.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise FileUnreadable(
+            f"'{given}' cannot be read: {error.strerror}.", "Mend its rights."
+        ) from error
+    name = f"{UPLOADS}/{digest[:16]}/{_safe(path.name)}"
+    client.upload(path, name)
+    return name
 
 
 def _copy(path: Path, uploads: Path) -> Path:
@@ -127,3 +153,12 @@ def bring_out(files: Mapping[str, str], data: Path | None, out: Path) -> list[Pa
             f"The results cannot be written to {out}: {error.strerror}.", "Choose another folder."
         ) from error
     return brought
+
+
+def fetch_out(files: Mapping[str, str], client: Client, out: Path) -> list[Path]:
+    """Fetch results into a folder; as `bring_out`, from a data root that is elsewhere.
+
+    Raises:
+        NephraError: one cannot be had, or `out` cannot be written.
+    """
+    return [client.download(path, out / name) for path, name in files.items()]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nephra_cli import screen
+from nephra_cli.client import case_request
 from nephra_cli.connection import (
     DataOption,
     JsonOption,
@@ -17,7 +18,8 @@ from nephra_cli.connection import (
     UrlOption,
     connect,
 )
-from nephra_cli.transfer import bring_in, bring_out, files_of
+from nephra_cli.following import carry_out
+from nephra_cli.transfer import files_of
 from nephra_contract.errors import RequestInvalid
 
 PhaseOption = Annotated[str | None, typer.Option(metavar="FILE", show_default=False)]
@@ -38,7 +40,10 @@ def case(
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a patient's CT phases into masks and one named 3D scene. Ctrl-C cancels it."""
+    """Turn a patient's CT phases into masks and one named 3D scene.
+
+    Ctrl-C asks whether to cancel it.
+    """
     given = {"A": arterial, "P": portal, "D": delayed}
     phases = {phase: path for phase, path in given.items() if path is not None}
     if not phases:
@@ -47,9 +52,9 @@ def case(
         )
     wanted = None if structures is None else [s.strip() for s in structures.split(",") if s.strip()]
     with connect(Target(data, state, url, token_file)) as gateway:
-        named = {phase: bring_in(path, gateway.data) for phase, path in phases.items()}
-        answer = screen.follow(gateway.client.case(named, wanted))
-        brought = bring_out(files_of(answer), gateway.data, out)
+        named = {phase: gateway.take(path) for phase, path in phases.items()}
+        answer = carry_out(gateway, "cases", case_request(named, wanted))
+        brought = gateway.give(files_of(answer), out)
     if as_json:
         screen.show_json({**answer, "files": [str(p) for p in brought]})
         return

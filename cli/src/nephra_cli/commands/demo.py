@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from nephra_cli import screen
+from nephra_cli.bars import follow
 from nephra_cli.client import Client
 from nephra_cli.connection import JsonOption
 from nephra_cli.services import services
@@ -85,7 +86,7 @@ def _run_case(phases: Mapping[str, Path], out: Path, steps: Steps) -> dict[str, 
         client = held.enter_context(Client(up.running.url, up.token))
         with steps.time("run the case"):
             named = {phase: bring_in(str(path), data) for phase, path in phases.items()}
-            answer = screen.follow(client.case(named))
+            answer = follow(client.case(named))
             bring_out(files_of(answer), data, out)
     return answer
 

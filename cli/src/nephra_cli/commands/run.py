@@ -10,6 +10,7 @@ import typer
 
 from nephra_cli import screen
 from nephra_cli.connection import (
+    Connection,
     DataOption,
     JsonOption,
     StateOption,
@@ -18,7 +19,8 @@ from nephra_cli.connection import (
     UrlOption,
     connect,
 )
-from nephra_cli.transfer import bring_in, bring_out, files_of
+from nephra_cli.following import carry_out
+from nephra_cli.transfer import files_of
 from nephra_contract.errors import RequestInvalid
 
 #: Members that name a file to be written, not one to be read.
@@ -46,18 +48,18 @@ def run(
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one operation and print its answer. Ctrl-C cancels it."""
+    """Run one operation and print its answer. Ctrl-C asks whether to cancel it."""
     request = parse_members(members or [])
     with connect(Target(data, state, url, token_file)) as gateway:
         for member, value in request.items():
             if member.endswith("_path") and member not in _WRITTEN:
-                request[member] = _local(value, gateway.data)
-        answer = screen.follow(gateway.client.stream(operation, **request))
-        brought = bring_out(files_of(answer), gateway.data, out) if out is not None else []
+                request[member] = _local(value, gateway)
+        answer = carry_out(gateway, operation, request)
+        brought = gateway.give(files_of(answer), out) if out is not None else []
     if as_json:
         screen.show_json(answer)
     else:
-        _show(answer, {str(p) for p in brought})
+        show(answer, {str(p) for p in brought})
 
 
 def parse_members(members: list[str]) -> dict[str, Any]:
@@ -84,15 +86,16 @@ def parse_members(members: list[str]) -> dict[str, Any]:
     return request
 
 
-def _local(value: Any, data: Path | None) -> Any:
+def _local(value: Any, gateway: Connection) -> Any:
     if isinstance(value, str):
-        return bring_in(value, data)
+        return gateway.take(value)
     if isinstance(value, list):
-        return [_local(v, data) for v in value]
+        return [_local(v, gateway) for v in value]
     return value
 
 
-def _show(answer: dict[str, Any], brought: set[str]) -> None:
+def show(answer: dict[str, Any], brought: set[str]) -> None:
+    """An answer as tables, with the files that were brought out."""
     for warning in answer.get("warnings", []):
         screen.say(f"warning: {warning}")
     rows: list[list[Any]] = [
