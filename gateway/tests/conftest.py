@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import uvicorn
 
+import databases
 from nephra_contract.nifti import write_image
 from nephra_contract.paths import DataRoot
 from nephra_contract.volume import Volume
 from nephra_gateway.app import create
 from nephra_gateway.settings import GatewaySettings
+from nephra_gateway.store.database import Database
 from nephra_serving.settings import ServingSettings
 from nephra_serving.testing import served
 
@@ -137,3 +139,41 @@ def gateway(settings: GatewaySettings) -> Iterator[httpx.Client]:
         ) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[databases.Server]:
+    """A PostgreSQL server that all tests share; who stops it makes one of their own."""
+    why = databases.absent()
+    if why is not None:
+        pytest.skip(why)
+    with databases.postgres() as server:
+        # After it has started nobody takes over from others for the time of a lease.
+        threading.Event().wait(databases.LEASE_S)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def template(postgresql: databases.Server) -> str:
+    """The name of a migrated database; copies of it are made sooner than it was."""
+    url = postgresql.create()
+    Database.of(url).migrate()
+    return url.split("?")[0].rsplit("/", 1)[1]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database of each kind, with nothing in it."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'gateway.db'}"
+        Database.of(url).migrate()
+        return url
+    server: databases.Server = request.getfixturevalue("postgresql")
+    return server.create(request.getfixturevalue("template"))
+
+
+@pytest.fixture
+def asker(database_url: str) -> Iterator[databases.Asker]:
+    """A migrated database of each kind, asked by code that is no coroutine."""
+    with databases.asking(database_url) as found:
+        yield found
