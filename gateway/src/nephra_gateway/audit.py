@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from nephra_contract import logs
+from nephra_contract.errors import NephraError
 from nephra_gateway.auth import Caller
 
 Action = Literal["read", "write", "delete", "list", "use"]
@@ -39,6 +43,45 @@ def access(
         bytes=count_bytes,
         ticket=ticket,
     )
+
+
+@dataclass
+class Seen:
+    """An access on its way.
+
+    Args:
+        caller: who.
+        action: what.
+        path: relative to the data root.
+        outcome: None: it is told later.
+    """
+
+    caller: Caller
+    action: Action
+    path: str
+    outcome: int | str | None = "failed"
+    count_bytes: int | None = None
+
+    def tell(self, outcome: int | str, count_bytes: int | None) -> None:
+        """Say how it ended."""
+        access(self.caller, self.action, self.path, outcome, count_bytes=count_bytes)
+
+
+@contextmanager
+def watched(caller: Caller, action: Action, path: str) -> Iterator[Seen]:
+    """Say how an access has ended, be it with an error."""
+    seen = Seen(caller, action, path)
+    try:
+        yield seen
+    except NephraError as error:
+        seen.outcome = error.code
+        raise
+    except asyncio.CancelledError:
+        seen.outcome = "cancelled"
+        raise
+    finally:
+        if seen.outcome is not None:
+            seen.tell(seen.outcome, seen.count_bytes)
 
 
 def used(caller: Caller, request: Mapping[str, Any], ticket: str, outcome: int | str = 202) -> None:

@@ -135,6 +135,7 @@ class FilePage(Message):
 
     files: list[FileView]
     folders: list[str]
+    next: str | None = Field(default=None, description="The name to go on `after`.")
 
 
 class Health(Message):

@@ -19,6 +19,7 @@ from nephra_contract.errors import (
     Refused,
     RequestInvalid,
     Unauthorized,
+    Unprocessable,
 )
 from nephra_contract.messages import Problem
 
@@ -49,6 +50,45 @@ class BodyTooLarge(Refused):
     title = "Request too large"
 
 
+class Stalled(Refused):
+    """A body of which nothing has come for long."""
+
+    status = 408
+    default_code = "upload_stalled"
+    title = "The request's body stopped coming"
+
+
+class PreconditionFailed(Refused):
+    """What `If-Match` or `If-None-Match` asked for is not so."""
+
+    status = 412
+    default_code = "precondition_failed"
+    title = "Precondition failed"
+
+
+class RangeMissing(Refused):
+    """A range that lies behind the end of a file."""
+
+    status = 416
+    default_code = "range_not_satisfiable"
+    title = "Range not satisfiable"
+
+
+class DigestWrong(Unprocessable):
+    """Bytes that are not those that their digest tells of."""
+
+    default_code = "digest_mismatch"
+    title = "Checksum does not match"
+
+
+class NoSpace(Failed):
+    """A disk that has no room for it."""
+
+    status = 507
+    default_code = "no_space"
+    title = "Not enough disk space"
+
+
 class WorkLost(Failed):
     """A predictor that died at the same work again and again."""
 
@@ -69,6 +109,14 @@ class Relayed(NephraError):
         super().__init__(problem.detail, problem.action, code=problem.code)
         self.problem = problem
         self.retry_after = retry_after
+
+
+def no_space() -> NoSpace:
+    """The error for a full disk."""
+    return NoSpace(
+        "There is not enough room in the data root for this file.",
+        "Remove what is not needed any more, or ask who runs this gateway for room.",
+    )
 
 
 def document(error: NephraError) -> Problem:
