@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -120,6 +121,7 @@ class Contents:
 
     def __init__(self, data: DataRoot, max_voxels: int = MAX_VOXELS) -> None:
         self._data = data
+        self._root = str(data.root)
         self._stop = threading.Event()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="contents")
         self._contents = Findings[Content](
@@ -139,9 +141,12 @@ class Contents:
         return None if file is None else await self._contents.find(file)
 
     def known_digest(self, path: str) -> str | None:
-        """SHA-256 of a file's bytes, if that is remembered; never waits."""
-        file = self._file(path)
-        signature = None if file is None else signature_of(file)
+        """SHA-256 of a file's bytes, if that is remembered; never waits.
+
+        The path is one that nephra made itself, so where it leads is not looked at: every answer
+        from the cache asks for several.
+        """
+        signature = signature_of(f"{self._root}/{path}")
         if signature is None:
             return None
         content = self._contents.get(signature)
@@ -167,10 +172,10 @@ class Contents:
             return None
 
 
-def signature_of(path: Path) -> Signature | None:
+def signature_of(path: Path | str) -> Signature | None:
     """What the file system says of a file; None where there is none."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a fifth of the time
     except OSError:
         return None
     return (

@@ -48,6 +48,13 @@ class Figures:
         self.data_root = self._gauge(
             "data_root_usable", "Whether the data root is there and can be written."
         )
+        self.cache_hits = self._total("cache_hits", "Results that the cache has answered.")
+        self.cache_misses = self._total("cache_misses", "Results that had to be made.")
+        self.cache_seconds_saved = self._total(
+            "cache_seconds_saved", "Seconds that it took to make what the cache has answered."
+        )
+        self.cache_entries = self._gauge("cache_entries", "Results that can be found again.")
+        self.cache_bytes = self._gauge("cache_bytes", "Bytes of their files.")
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""
@@ -66,6 +73,9 @@ class Figures:
     def _counter(self, name: str, text: str) -> Counter:
         labels = ["predictor", "reason"]
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _total(self, name: str, text: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", text, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self.registry)

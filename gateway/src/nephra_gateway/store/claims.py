@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from nephra_gateway.store.cache_schema import cache_claims
 from nephra_gateway.store.clock import lapsed_s, now_s
-from nephra_gateway.store.entries import Entry, Result, exists, find_all, insert, put
+from nephra_gateway.store.entries import Entry, Result, find, find_all, insert, put
 
 #: How long a failure can be read by those who waited for it; they look several times a second.
 _FAILURE_S = 60.0
@@ -106,13 +106,14 @@ def beat(connection: Connection, tokens: Collection[str], lease_s: float) -> set
     return {row.token for row in connection.execute(change)}
 
 
-def register(connection: Connection, token: str, result: Result) -> bool:
-    """Keep what a claim was for; False if the claim is lost: then it is not kept."""
+def register(connection: Connection, token: str, result: Result) -> Entry | None:
+    """Keep what a claim was for; None if the claim is lost: then it is not kept."""
     mine = sa.and_(cache_claims.c.key == result.key, cache_claims.c.token == token)
-    if connection.execute(cache_claims.delete().where(mine)).rowcount == 0:
-        # The answer to an earlier attempt at this may have been lost on the way.
-        return exists(connection, result.id)
-    return put(connection, result)
+    if connection.execute(cache_claims.delete().where(mine)).rowcount:
+        put(connection, result)
+    # The answer to an earlier attempt at this may have been lost on the way: it is there then.
+    entry = find(connection, result.key)
+    return entry if entry is not None and entry.id == result.id else None
 
 
 def fail(connection: Connection, tokens: Collection[str], problem: Mapping[str, Any]) -> None:

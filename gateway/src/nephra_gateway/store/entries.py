@@ -132,18 +132,22 @@ def put(connection: Connection, result: Result) -> bool:
     return True
 
 
-def exists(connection: Connection, entry: str) -> bool:
-    """Whether an entry is there, in whatever state."""
-    query = sa.select(sa.literal(1)).where(cache_entries.c.id == entry)
-    return connection.execute(query).one_or_none() is not None
-
-
 def doom(connection: Connection, entries: Iterable[str]) -> None:
     """Let entries, and those that are made of them, not be found any more."""
     ids = list(entries)
     if ids:
         made_of = sa.select(cache_parts.c.entry).where(cache_parts.c.part.in_(ids))
         _doom(connection, sa.or_(cache_entries.c.id.in_(ids), cache_entries.c.id.in_(made_of)))
+
+
+def doom_file(connection: Connection, entry: str, path: str) -> None:
+    """Let an entry with a damaged file, and its part whose file it is, not be found any more."""
+    parts = (
+        sa.select(cache_entries.c.id, cache_entries.c.files)
+        .join(cache_parts, cache_parts.c.part == cache_entries.c.id)
+        .where(cache_parts.c.entry == entry)
+    )
+    doom(connection, [entry, *(row.id for row in connection.execute(parts) if path in row.files)])
 
 
 def doom_key(connection: Connection, key: str) -> None:
@@ -173,6 +177,15 @@ def hold(connection: Connection, ticket: str, entries: Collection[str]) -> bool:
         return False
     _hold(connection, ticket, entries)
     return True
+
+
+def files_of(connection: Connection, entries: Collection[str]) -> dict[str, str]:
+    """All files that entries answer with, path → SHA-256."""
+    query = sa.select(cache_entries.c.files).where(cache_entries.c.id.in_(list(entries)))
+    found: dict[str, str] = {}
+    for files in connection.execute(query).scalars():
+        found |= files
+    return found
 
 
 def touch(connection: Connection, hits: Mapping[str, int]) -> None:
