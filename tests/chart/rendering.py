@@ -126,20 +126,20 @@ class Pod:
 
 
 def pods(objects: list[Object] | tuple[Object, ...]) -> Iterator[Pod]:
-    """What Deployments, InferenceServices and Pods will run."""
+    """What Deployments, InferenceServices, Jobs and Pods will run."""
     for o in objects:
         owner, spec = f"{o['kind']}/{o['metadata']['name']}", o.get("spec", {})
         if o["kind"] == "Pod":
             meta = o["metadata"]
             yield Pod(owner, meta["labels"], meta.get("annotations", {}), spec, serves=False)
-        elif o["kind"] == "Deployment":
+        elif o["kind"] in ("Deployment", "Job"):
             meta = spec["template"]["metadata"]
             yield Pod(
                 owner,
                 meta["labels"],
                 meta.get("annotations", {}),
                 spec["template"]["spec"],
-                serves=True,
+                serves=o["kind"] == "Deployment",
             )
         elif o["kind"] == "InferenceService":
             yield _of_kserve(o, owner)

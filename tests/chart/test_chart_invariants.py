@@ -14,6 +14,8 @@ from chart.rendering import CI, Object, of_ci, pods, render, values
 EXTERNAL = {
     "full": {
         "Secret/nephra-hashes",
+        "Secret/nephra-database",
+        "Secret/nephra-webhooks",
         "Secret/nephra-certificate",
         "Secret/nephra-test-token",
         "Secret/registry-credentials",
@@ -21,6 +23,7 @@ EXTERNAL = {
         "PersistentVolumeClaim/trained-models",
         "ConfigMap/hospital-ca",
     },
+    "postgresql": {"Secret/nephra-database"},
     "airgapped": {"Secret/nephra-hashes", "Secret/nephra-test-token", "Secret/registry"},
 }
 #: extraObjects are their author's.

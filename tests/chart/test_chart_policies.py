@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from chart.rendering import NAMESPACE, Object, kinds, pods, render
+from chart.rendering import NAMESPACE, Object, find, kinds, pods, render
 
 _COMPONENT = "app.kubernetes.io/component"
 
@@ -32,11 +33,15 @@ STRANGER = End("stranger", NAMESPACE, {})
 FOREIGNER = End("foreigner", "elsewhere", {_COMPONENT: "gateway"})
 DNS = End("dns", "kube-system", {"k8s-app": "kube-dns"})
 PROMETHEUS = End("prometheus", "monitoring", {})
+POSTGRES = End("postgres", "databases", {"role": "primary"})
+
+
+PORTS = (53, 443, 4318, 5432, 8080, 9090)
 
 
 def _ends(objects: list[Object]) -> list[End]:
     ours = [End(p.labels[_COMPONENT], NAMESPACE, p.labels) for p in pods(objects)]
-    return [*ours, STRANGER, FOREIGNER, DNS, PROMETHEUS]
+    return [*ours, STRANGER, FOREIGNER, DNS, PROMETHEUS, POSTGRES]
 
 
 def _selects(selector: Object, labels: Mapping[str, str]) -> bool:
@@ -83,7 +88,7 @@ def _arrows(given: Mapping[str, Any]) -> Iterator[str]:
     ours = {p.labels[_COMPONENT] for p in pods(objects)}
     for one in ends:
         for other in ends:
-            for port in (53, 443, 8080, 9090):
+            for port in PORTS:
                 if (
                     {one.name, other.name} & ours
                     and one != other
@@ -101,7 +106,10 @@ NEEDED = {
     "test → dns:53",
     "test → gateway:8080",
 }
-EVERYBODY = {f"{who} → gateway:8080" for who in ("stranger", "foreigner", "dns", "prometheus")}
+EVERYBODY = {
+    f"{who} → gateway:8080" for who in ("stranger", "foreigner", "dns", "prometheus", "postgres")
+}
+WEBHOOKS = {"webhooks": {"hosts": ["his.example.org"], "existingSecret": "s"}}
 MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
@@ -133,6 +141,48 @@ def test_metrics_are_scraped_of_all_by_those_named() -> None:
     components = ("gateway", "nnunet", "smoothing", "postprocess", "test")
     scraped = {f"prometheus → {component}:9090" for component in components}
     assert set(_arrows(given)) == NEEDED | EVERYBODY | scraped
+
+
+def test_the_gateway_and_its_migration_reach_the_database() -> None:
+    """At its port, and where it runs; nobody else does."""
+    peer = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "databases"}},
+        "podSelector": {"matchLabels": {"role": "primary"}},
+    }
+    given: dict[str, Any] = {
+        "database": {"existingSecret": "s"},
+        "networkPolicy": {"database": {"to": [peer]}},
+    }
+    more = {"gateway → postgres:5432", "migration → postgres:5432", "migration → dns:53"}
+    assert set(_arrows(given)) == NEEDED | EVERYBODY | more
+    given["networkPolicy"]["database"]["port"] = 443
+    assert {a for a in _arrows(given) if a.startswith("migration")} == {
+        "migration → postgres:443",
+        "migration → dns:53",
+    }
+
+
+def test_who_is_traced_reaches_the_collector() -> None:
+    """Gateway and predictors, which have to find it by its name."""
+    given = {
+        "tracing": {"endpoint": "http://collector.monitoring:4318"},
+        "networkPolicy": {"tracing": {"to": [MONITORING]}},
+    }
+    servers = ("gateway", "nnunet", "smoothing", "postprocess")
+    more = {f"{s} → {to}" for s in servers for to in ("prometheus:4318", "dns:53")}
+    assert set(_arrows(given)) == NEEDED | EVERYBODY | more
+
+
+def test_webhooks_lead_out_of_the_cluster_alone() -> None:
+    """By default to public addresses; the way is there only where hosts are named."""
+    policy = find(render(WEBHOOKS), "NetworkPolicy", "nephra-gateway")
+    (block,) = [r for r in policy["spec"]["egress"] if "ipBlock" in r["to"][0]][-1]["to"]
+    closed = [ipaddress.ip_network(c) for c in block["ipBlock"]["except"]]
+    for address in ("10.1.2.3", "192.168.0.1", "169.254.169.254", "127.0.0.1", "100.64.0.1"):
+        assert any(ipaddress.ip_address(address) in network for network in closed), address
+    assert not any(ipaddress.ip_address("203.0.113.9") in network for network in closed)
+    policy = find(render(), "NetworkPolicy", "nephra-gateway")
+    assert "0.0.0.0/0" not in str(policy)
 
 
 def test_another_release_is_a_stranger() -> None:

@@ -13,6 +13,10 @@ RWO = {"accessModes": ["ReadWriteOnce"]}
 FIXED = {"autoscaling": {"mode": "none"}}
 ONE_NODE = {"persistence": RWO, "smoothing": FIXED, "postprocess": FIXED}
 HOST = {"enabled": True, "host": "nephra.example.org"}
+DATABASE = {
+    "database": {"existingSecret": "s"},
+    "networkPolicy": {"database": {"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]}},
+}
 TRIGGER = {"type": "cron", "metadata": {"timezone": "Europe/Berlin"}}
 
 
@@ -103,8 +107,30 @@ REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
         "persistence.accessModes ReadWriteOncePod lets",
     ),
     (
-        {**ONE_NODE, "gateway": {"replicas": 2}},
+        {**ONE_NODE, **DATABASE, "gateway": {"replicas": 2}},
         "gateway.replicas above 1 need persistence.accessModes ReadWriteMany",
+    ),
+    ({"gateway": {"replicas": 2}}, "gateway.replicas above 1 need database.existingSecret"),
+    (
+        {"database": {"existingSecret": "s"}},
+        "database.existingSecret needs networkPolicy.database.to",
+    ),
+    ({"webhooks": {"hosts": ["h"]}}, "webhooks.hosts needs webhooks.existingSecret"),
+    (
+        {
+            "webhooks": {"hosts": ["h"], "existingSecret": "s"},
+            "networkPolicy": {"webhooks": {"to": []}},
+        },
+        "webhooks.hosts needs networkPolicy.webhooks.to",
+    ),
+    (
+        {"tracing": {"endpoint": "http://collector:4318"}},
+        "tracing.endpoint needs networkPolicy.tracing.to",
+    ),
+    ({"tickets": {"limits": {"other": 1}}}, "tickets.limits names other"),
+    (
+        {"tickets": {"limits": {"nnunet": 1}}, "nnunet": {"enabled": False}},
+        "tickets.limits names nnunet",
     ),
     (
         {"persistence": RWO},
@@ -147,9 +173,15 @@ ALLOWED: tuple[dict[str, Any], ...] = (
     ONE_NODE,
     {"persistence": RWO, "smoothing": {"enabled": False}, "postprocess": FIXED},
     {
+        **DATABASE,
         "persistence": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]},
         "gateway": {"replicas": 2},
     },
+    {**ONE_NODE, **DATABASE},
+    {"database": {"existingSecret": "s"}, "networkPolicy": {"enabled": False}},
+    {"webhooks": {"hosts": ["h"], "existingSecret": "s"}},
+    {"tracing": {"endpoint": "http://collector:4318"}, "networkPolicy": {"enabled": False}},
+    {"tickets": {"limits": {"nnunet": 3, "postprocess": 1}}},
 )
 
 

@@ -12,11 +12,13 @@ from chart import helm
 from chart.rendering import CI, find, of_ci, render, values
 from chart.schemas import NEWEST, OLDEST, wrongs
 
-WANTED = {"minimal", "full", "gpu", "gateway-api", "ingress", "keda", "airgapped", "plain"}
+WANTED = {
+    "airgapped", "full", "gateway-api", "gpu", "ingress", "keda", "minimal", "plain", "postgresql",
+}  # fmt: skip
 
 
 def test_all_examples_are_there() -> None:
-    """The eight ways of installing that are promised."""
+    """The nine ways of installing that are promised."""
     assert set(CI) == WANTED
 
 
@@ -59,6 +61,7 @@ def test_all_kinds_are_rendered_by_some_example() -> None:
         "HorizontalPodAutoscaler",
         "InferenceService",
         "Ingress",
+        "Job",
         "NetworkPolicy",
         "PersistentVolumeClaim",
         "Pod",

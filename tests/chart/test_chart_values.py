@@ -33,6 +33,7 @@ OPEN = {
     "definitions.volume",
     "extraObjects",
     "gateway.extraPredictors",
+    "tickets.limits",
 }
 
 

@@ -10,3 +10,12 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- end -}}
+
+{{/* The arrow to PostgreSQL. */}}
+{{- define "nephra.toDatabase" -}}
+- to:
+    {{- toYaml .Values.networkPolicy.database.to | nindent 4 }}
+  ports:
+    - port: {{ .Values.networkPolicy.database.port }}
+      protocol: TCP
+{{- end -}}

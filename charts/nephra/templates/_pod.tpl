@@ -10,7 +10,8 @@ The metadata and spec of every pod of nephra, so that none is less closed than a
   env          its environment, as a list
   volumes, mounts, initContainers    what it has beside /data and /tmp
   nodeSelector, tolerations          of a GPU node, beside the component's own
-  command, restartPolicy, deadline   for the test alone
+  command, restartPolicy, deadline   for the test and the migration alone
+  dataless     it has no data root: what runs before the claim is there
   startup, ready, live               the paths of its probes, for a server
 */}}
 {{- define "nephra.podLabels" -}}
@@ -126,17 +127,21 @@ containers:
     resources:
       {{- toYaml .resources | nindent 6 }}
     volumeMounts:
+      {{- if not .dataless }}
       - name: data
         mountPath: /data
+      {{- end }}
       - name: tmp
         mountPath: /tmp
       {{- with concat (default list .mounts) (default list .values.extraVolumeMounts) }}
       {{- toYaml . | nindent 6 }}
       {{- end }}
 volumes:
+  {{- if not .dataless }}
   - name: data
     persistentVolumeClaim:
       claimName: {{ include "nephra.claim" .root }}
+  {{- end }}
   - name: tmp
     emptyDir:
       sizeLimit: {{ .values.tmpSize }}
@@ -151,7 +156,7 @@ would wait on another node for ever, and the old one for the new one.
 */}}
 {{- define "nephra.affinity" -}}
 {{- $affinity := deepCopy (default dict .values.affinity) -}}
-{{- if not (has "ReadWriteMany" .root.Values.persistence.accessModes) -}}
+{{- if not (or .dataless (has "ReadWriteMany" .root.Values.persistence.accessModes)) -}}
 {{- $release := include "nephra.selector" (dict "root" .root) | fromYaml -}}
 {{- $together := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $release) -}}
 {{- $required := "requiredDuringSchedulingIgnoredDuringExecution" -}}
@@ -175,7 +180,9 @@ capabilities:
 {{- $named := dict -}}
 {{- range $extra }}{{ $_ := set $named .name true }}{{ end -}}
 {{- $all := list -}}
-{{- range concat (list (dict "name" "HOME" "value" "/tmp") (dict "name" "NEPHRA_DATA" "value" "/data")) .env -}}
+{{- $tracing := list -}}
+{{- with .root.Values.tracing.endpoint -}}{{- $tracing = append $tracing (dict "name" "OTEL_EXPORTER_OTLP_ENDPOINT" "value" .) -}}{{- end -}}
+{{- range concat (list (dict "name" "HOME" "value" "/tmp") (dict "name" "NEPHRA_DATA" "value" "/data")) .env $tracing -}}
 {{- if not (hasKey $named .name) }}{{ $all = append $all . }}{{ end -}}
 {{- end -}}
 {{- concat $all $extra | toYaml -}}

@@ -110,11 +110,15 @@ What the three predictors' pods differ in, as JSON for nephra.podSpec: takes roo
 {{- end -}}
 
 {{/*
-How a predictor is replaced. On a GPU the old pod has to go first: a new one would wait for ever for the
-GPU that the old one holds. Elsewhere the old one stays until the new one is ready.
+How a component is replaced. On a GPU the old pod has to go first: a new one would wait for ever for the
+GPU that the old one holds. So has a gateway with SQLite: two on different nodes would write one file, for
+which SQLite has no protection on most network file systems. Elsewhere the old one stays until the new one
+is ready.
 */}}
 {{- define "nephra.strategy" -}}
-{{- if and (eq .component "nnunet") .root.Values.nnunet.gpu.enabled -}}
+{{- $gpu := and (eq .component "nnunet") .root.Values.nnunet.gpu.enabled -}}
+{{- $sqlite := and (eq .component "gateway") (not .root.Values.database.existingSecret) -}}
+{{- if or $gpu $sqlite -}}
 type: Recreate
 {{- else -}}
 type: RollingUpdate

@@ -35,7 +35,33 @@
 {{- fail "predictors.public needs predictors.kind InferenceService: only KServe makes routes for predictors." -}}
 {{- end -}}
 {{- include "nephra.refuseReplicas" . -}}
+{{- include "nephra.refuseDatabase" . -}}
 {{- include "nephra.refuseClaim" . -}}
+{{- end -}}
+
+{{/* Tickets, who is told of them, and where traces go. */}}
+{{- define "nephra.refuseDatabase" -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- if and (gt (int .Values.gateway.replicas) 1) (not .Values.database.existingSecret) -}}
+{{- fail "gateway.replicas above 1 need database.existingSecret, the URL of a PostgreSQL: without it tickets are in an SQLite file, which is one gateway's." -}}
+{{- end -}}
+{{- if and .Values.database.existingSecret $policy.enabled (not $policy.database.to) -}}
+{{- fail "database.existingSecret needs networkPolicy.database.to, or the gateway cannot reach PostgreSQL." -}}
+{{- end -}}
+{{- if and .Values.webhooks.hosts (not .Values.webhooks.existingSecret) -}}
+{{- fail "webhooks.hosts needs webhooks.existingSecret, by which those who are called know that it is nephra." -}}
+{{- end -}}
+{{- if and .Values.webhooks.hosts $policy.enabled (not $policy.webhooks.to) -}}
+{{- fail "webhooks.hosts needs networkPolicy.webhooks.to, or the gateway cannot reach them." -}}
+{{- end -}}
+{{- if and .Values.tracing.endpoint $policy.enabled (not $policy.tracing.to) -}}
+{{- fail "tracing.endpoint needs networkPolicy.tracing.to, or nobody can reach the collector." -}}
+{{- end -}}
+{{- range $name, $_ := .Values.tickets.limits -}}
+{{- if not (or (has $name (include "nephra.predictors" $ | fromJson).names) (hasKey $.Values.gateway.extraPredictors $name)) -}}
+{{- fail (printf "tickets.limits names %s, which is no predictor of this release." $name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "nephra.refuseReplicas" -}}
