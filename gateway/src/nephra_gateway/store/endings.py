@@ -12,6 +12,7 @@ from nephra_contract.errors import Cancelled
 from nephra_contract.messages import Event, Problem
 from nephra_gateway.problems import WorkLost
 from nephra_gateway.store.clock import now_s
+from nephra_gateway.store.deliveries import enqueue
 from nephra_gateway.store.schema import ticket_entries, ticket_events, tickets
 from nephra_gateway.store.ticket import COLUMNS, Ticket, ticket_of
 
@@ -69,7 +70,7 @@ def settled(now: float) -> dict[str, Any]:
 
 def told(connection: Connection, ticket: Ticket, now: float) -> None:
     """Called once for each ticket that has ended, in the same transaction."""
-    del connection, ticket, now
+    enqueue(connection, ticket, now)
 
 
 def append(connection: Connection, ticket_id: str, last: int, events: Sequence[Event]) -> None:
