@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from cluster.kube import Cluster, command
+from cluster.postgres import Postgres, build_image, served
 from cluster.release import Release, clear, namespace
 from nephra_contract.nifti import write_image, write_labels
 from nephra_phantom import Phantom, centred
@@ -78,14 +79,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def release(cluster: Cluster, base: Path, values: dict[str, Any]) -> Iterator[Release]:
-    """nephra, installed."""
-    with namespace(cluster, "nephra-e2e", base / "e2e"):
-        made = Release(cluster, "nephra", "nephra-e2e", base / "e2e", values)
-        made.install()
-        made.wait_until_served(cluster.ingress)
-        yield made
-        made.uninstall()
+def postgres(cluster: Cluster, base: Path) -> Iterator[Postgres]:
+    """PostgreSQL, in the namespace of the release that uses it."""
+    build_image()
+    with (
+        namespace(cluster, "nephra-e2e", base / "e2e"),
+        served(cluster, "nephra-e2e", base / "e2e-postgres") as postgres,
+    ):
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def release(postgres: Postgres, base: Path, values: dict[str, Any]) -> Iterator[Release]:
+    """nephra, installed: two gateways, their tickets in PostgreSQL."""
+    cluster, two = postgres.cluster, {**values, **postgres.values, "gateway.replicas": 2}
+    made = Release(cluster, "nephra", "nephra-e2e", base / "e2e", two)
+    made.install()
+    made.wait_until_served(cluster.ingress)
+    yield made
+    made.uninstall()
 
 
 @pytest.fixture(scope="session")

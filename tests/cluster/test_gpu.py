@@ -48,7 +48,6 @@ def gpu_release(cluster: Cluster, base: Path, values: dict[str, Any]) -> Iterato
                 "nnunet.gpu.backend": "openvino",
                 "smoothing.enabled": False,
                 "postprocess.enabled": False,
-                "gateway.replicas": 1,
                 "ingress.enabled": False,
             },
         )

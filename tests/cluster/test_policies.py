@@ -10,10 +10,13 @@ import httpx
 import pytest
 from kubernetes import client
 
+from cluster import postgres
 from cluster.kube import Cluster, is_ready, until
 from cluster.release import Release, make_namespace
 
 PREDICTORS = ("nnunet", "postprocess", "smoothing")
+#: What the chart has not made, and so does not close.
+OTHERS = {"dns", "api server", "database"}
 #: Run inside of a pod: host:port → open, closed (no answer, or refused) or unknown (no such name).
 REACH = """
 import socket, sys
@@ -108,6 +111,11 @@ def _api_server(release: Release) -> str:
     return f"{found['endpoints'][0]['addresses'][0]}:{found['ports'][0]['port']}"
 
 
+def _database(release: Release) -> str:
+    service = release.cluster.get("service", postgres.NAME, release.namespace)
+    return f"{service['spec']['clusterIP']}:{postgres.PORT}"
+
+
 def _own(release: Release, component: str) -> tuple[str, str]:
     return release.namespace, release.pods(component)[0]
 
@@ -119,6 +127,7 @@ def _everything(release: Release) -> dict[str, str]:
         **{_address(release, c, 9090): f"{c} metrics" for c in ("gateway", *PREDICTORS)},
         _dns(release): "dns",
         _api_server(release): "api server",
+        _database(release): "database",
     }
 
 
@@ -132,26 +141,26 @@ def test_a_pod_without_the_right_label_reaches_nothing_of_ours(
     release: Release, stranger: tuple[str, str]
 ) -> None:
     """Neither predictors nor gateway, by no port; what is not ours it does reach."""
-    assert _open_from(release, stranger) == {"dns", "api server"}
+    assert _open_from(release, stranger) == OTHERS
 
 
 def test_another_namespace_reaches_nothing_of_ours(
     release: Release, foreigner: tuple[str, str]
 ) -> None:
     """Whatever labels its pods bear."""
-    assert _open_from(release, foreigner) == {"dns", "api server"}
+    assert _open_from(release, foreigner) == OTHERS
 
 
-def test_the_gateway_reaches_predictors_and_dns_alone(release: Release) -> None:
+def test_the_gateway_reaches_predictors_database_and_dns_alone(release: Release) -> None:
     """Not their metrics, not the API server."""
     found = _open_from(release, _own(release, "gateway"))
     own = {"gateway http", "gateway metrics"}  # a pod always reaches itself
-    assert found - own == {*(f"{p} http" for p in PREDICTORS), "dns"}
+    assert found - own == {*(f"{p} http" for p in PREDICTORS), "dns", "database"}
 
 
 @pytest.mark.parametrize("component", PREDICTORS)
 def test_a_predictor_reaches_nothing(release: Release, component: str) -> None:
-    """No other service, no DNS, no API server."""
+    """No other service, no database, no DNS, no API server."""
     found = _open_from(release, _own(release, component))
     assert found - {f"{component} http", f"{component} metrics"} == set()
 
@@ -169,7 +178,7 @@ def test_scraping_opens_the_metrics_alone(release: Release, foreigner: tuple[str
             "metrics are open",
         )
         assert found == {
-            "dns", "api server", *(f"{c} metrics" for c in ("gateway", *PREDICTORS)),
+            *OTHERS, *(f"{c} metrics" for c in ("gateway", *PREDICTORS)),
         }  # fmt: skip
     finally:
         release.upgrade()

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.kube import Cluster, until
 from cluster.release import Release, namespace
+from nephra_cli import Client
 from nephra_contract.nifti import write_labels
 from nephra_phantom import Phantom, centred
 
@@ -23,7 +24,6 @@ def fresh(cluster: Cluster, base: Path, values: dict[str, Any]) -> Iterator[Rele
         **values,
         "nnunet.enabled": False,
         "smoothing.enabled": False,
-        "gateway.replicas": 1,
         "ingress.enabled": False,
         "persistence.existingClaim": "",
         "persistence.storageClass": "nephra-life",
@@ -43,13 +43,23 @@ def _ask(release: Release, operation: str = "fat", mask: str = "mask.nii.gz") ->
     return release.data / str(answer["mask_path"])
 
 
+def _tickets(release: Release) -> set[str]:
+    """The tickets that have succeeded, by port-forward."""
+    target = f"service/{release.name}-gateway"
+    with (
+        release.cluster.forward(release.namespace, target, 80) as url,
+        Client(url, release.token) as client,
+    ):
+        return {t.ticket for t in client.tickets(["succeeded"]).tickets}
+
+
 def _uninstall(release: Release) -> None:
     release.uninstall()
     until(lambda: not release.cluster.pods(release.namespace), 120, "all pods have gone")
 
 
-def test_data_and_tokens_survive(fresh: Release) -> None:
-    """Upgrade and rollback keep both; the claim outlives the release, and serves the next one."""
+def test_data_tickets_and_tokens_survive(fresh: Release) -> None:
+    """Upgrade and rollback keep all; the claim outlives the release, and serves the next one."""
     cluster = fresh.cluster
     fresh.install()
     token, results = fresh.token, [_ask(fresh)]
@@ -60,6 +70,8 @@ def test_data_and_tokens_survive(fresh: Release) -> None:
     fresh.wait()
     assert fresh.token == token
     results.append(_ask(fresh))
+    tickets = _tickets(fresh)
+    assert len(tickets) == len(results)
     _uninstall(fresh)
     (claim,) = cluster.items("persistentvolumeclaim", fresh.namespace)
     assert claim["status"]["phase"] == "Bound"
@@ -67,6 +79,6 @@ def test_data_and_tokens_survive(fresh: Release) -> None:
     # What the first release made is what the next one is asked about.
     results.append(_ask(fresh, "merge", str(results[0].relative_to(fresh.data))))
     assert all(made.stat().st_size for made in results)
-    assert len(set(results)) == len(results)
+    assert tickets < _tickets(fresh)
     _uninstall(fresh)
     assert len(cluster.items("persistentvolumeclaim", fresh.namespace)) == 1
