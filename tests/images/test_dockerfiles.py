@@ -21,11 +21,16 @@ SERVICES = {
 STAGES = ["tools", "packages", "libraries", ""]
 #: Made of what the base lacks for an extra; nothing without one.
 SYSTEM = "system"
+#: Builds the page of the gateway.
+PAGE = "page"
 LABELS = {"title", "description", "licenses", "version", "revision", "base.name"}
 ENVIRONMENT = {
     "NEPHRA_HOST=0.0.0.0", "NEPHRA_PORT=8080", "NEPHRA_DATA=/data", "HOME=/tmp",
     "PYTHONDONTWRITEBYTECODE=1",
 }  # fmt: skip
+
+#: What decides which packages the page is built with: a layer of its own.
+_OF_NPM = {"web/package.json", "web/package-lock.json", "web/.npmrc"}
 
 Check = Callable[[str, str], Iterator[str]]
 
@@ -39,10 +44,12 @@ def _stages(name: str, text: str) -> Iterator[str]:
     found = [rest.partition(" AS ")[::2] for word, rest in instructions(text) if word == "FROM"]
     names = [stage for _, stage in found]
     has_system = names[:1] == [SYSTEM]
-    if names[has_system:] != STAGES:
-        yield f"the stages are not {STAGES}"
+    wanted = [STAGES[0], PAGE, *STAGES[1:]] if name == "gateway" else STAGES
+    if names[has_system:] != wanted:
+        yield f"the stages are not {wanted}"
     base = SYSTEM if has_system else "${BASE}"
-    if [base for base, _ in found] != ["${BASE}"] * has_system + [base, "tools", "tools", base]:
+    of_tools = ["tools"] * (len(wanted) - 2)
+    if [base for base, _ in found] != ["${BASE}"] * has_system + [base, *of_tools, base]:
         yield "a stage is made from something else than BASE"
     if "BASE=python:3.11-slim-bookworm" not in _all(text, "ARG"):
         yield "BASE is not python:3.11-slim-bookworm"
@@ -62,7 +69,7 @@ def _plain(name: str, text: str) -> Iterator[str]:
     if any(not mount.startswith("type=cache,target=/") for mount in mounts):
         yield "a mount is not a cache"
     for source in re.findall(r"--from=(\S+)", text):
-        if source not in STAGES:
+        if source not in {*STAGES, PAGE}:
             yield f"{source} comes from outside"
     if re.search(r"https?://|--index-url|--extra-index|--find-links", text):
         yield "a registry is named; that is for the builder's own settings"
@@ -74,6 +81,11 @@ def _verified(name: str, text: str) -> Iterator[str]:
         tail = run[run.index("pip install") :]
         if "--require-hashes" not in tail and not {"--no-index", "--no-deps"} <= set(tail.split()):
             yield "something is installed that no hash pins"
+    for run in _all(text, "RUN"):
+        if re.search(r"\bnpm\b.* (?:i|install|add|update|exec)\b|\bnpx\b", run):
+            yield "npm installs what package-lock.json does not pin"
+        if re.search(r"\bnpm\b.* ci\b", run) and "--ignore-scripts" not in run:
+            yield "a package of the page runs something when it is installed"
     if not any("--constraint requirements.lock" in run for run in installs):
         yield "the libraries do not come from the lock"
     if name != "nnunet-gpu" and not any("--only-binary :all:" in run for run in installs):
@@ -124,6 +136,16 @@ def _closure(name: str, text: str) -> Iterator[str]:
         yield f"the libraries are not those of {wanted}"
 
 
+def _page(name: str, text: str) -> Iterator[str]:
+    if name != "gateway":
+        return
+    built = "gateway/src/nephra_gateway/page"
+    if f"COPY --from=page /build/{built} {built}\n" not in _stage(text, "packages"):
+        yield "the gateway is built without the page"
+    if set(copied(_stage(text, PAGE))) != {"images/node.lock", "web", *_OF_NPM}:
+        yield "the page is built of something else than web/"
+
+
 def _all(text: str, word: str) -> list[str]:
     return [re.sub(r"\s+", " ", rest) for found, rest in instructions(text) if found == word]
 
@@ -147,7 +169,7 @@ def project_version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
-CHECKS: tuple[Check, ...] = (_stages, _plain, _verified, _final, _closure)
+CHECKS: tuple[Check, ...] = (_stages, _plain, _verified, _final, _closure, _page)
 
 
 #: What somebody might do to a Dockerfile, as (pattern, replacement), → what is said about it.
@@ -196,6 +218,28 @@ def test_the_shape_is_seen_to_be_broken(name: str, sabotage: str) -> None:
     assert any(said in defect for defect in defects(name, broken))
 
 
+#: The same for the stage that only the gateway has.
+SABOTAGES_OF_THE_PAGE = {
+    "no page": (r"COPY --from=page .*\n", "", "without the page"),
+    "page of the checkout": (r"COPY --from=page .*", "COPY web/page page", "without the page"),
+    "unpinned node": (r"--require-hashes --requirement images/node", "-r images/node", "no hash"),
+    "unpinned packages": (r"web ci ", "web install ", "does not pin"),
+    "run by npx": (r"npm --prefix web run build", "npx vite build", "does not pin"),
+    "scripts": (r"ci --ignore-scripts", "ci", "runs something"),
+    "node's own image": (r"FROM tools AS page", "FROM node:24 AS page", "else than BASE"),
+}
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGES_OF_THE_PAGE)
+def test_the_shape_of_the_page_is_seen_to_be_broken(sabotage: str) -> None:
+    """Each sabotaged copy of the gateway's is called what it is."""
+    pattern, replacement, said = SABOTAGES_OF_THE_PAGE[sabotage]
+    text = dockerfile("gateway").read_text()
+    broken = re.sub(pattern, replacement, text)
+    assert broken != text
+    assert any(said in defect for defect in defects("gateway", broken))
+
+
 def test_there_is_a_dockerfile_for_each_image_and_no_other() -> None:
     """`images.context.NAMES` is what the checkout holds."""
     assert {p.name for p in ROOT.glob("Dockerfile*")} == {f"Dockerfile.{n}" for n in NAMES}
@@ -209,8 +253,9 @@ def test_images_are_built_by_the_uv_of_the_makefile() -> None:
 
 
 def test_all_that_build_stages_install_is_pinned() -> None:
-    """Each entry of build.lock has a version and hashes."""
-    entries = re.split(r"^(?=\w)", (ROOT / "images/build.lock").read_text(), flags=re.MULTILINE)
+    """Each entry of the locks has a version and hashes."""
+    text = "\n".join((ROOT / f"images/{lock}.lock").read_text() for lock in ("build", "node"))
+    entries = re.split(r"^(?=\w)", text, flags=re.MULTILINE)
     assert all("==" in e and "--hash=sha256:" in e for e in entries if e.strip())
 
 
