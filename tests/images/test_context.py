@@ -99,7 +99,8 @@ def test_a_hash_is_fit_for_a_tag() -> None:
     [
         ".git/config", ".venv/bin/python", ".venv-stock/bin/python", "data/case.nii.gz",
         "demo-out/scene.obj", "results/mask.nii.gz", "tests/e2e/conftest.py",
-        "web/node_modules/vite/index.js", "web/.node/bin/node", "gateway/src/nephra_gateway/page/index.html",
+        "web/node_modules/vite/index.js", "web/.node/bin/node",
+        "gateway/src/nephra_gateway/page/index.html",
         "charts/nephra/values.yaml", "contract/tests/test_paths.py", "contract/.venv/bin/python",
         "serving/src/nephra_serving/__pycache__/main.cpython-311.pyc", ".env", "tokens",
         "bundles/tumor/openvino/model.bin",
