@@ -13,6 +13,7 @@ from prometheus_client import (
 )
 
 from nephra_contract import logs
+from nephra_gateway.busy import Busy
 
 _BUCKETS_S = (0.01, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _PREFIX = "nephra_gateway"
@@ -48,6 +49,7 @@ class Figures:
         self.data_root = self._gauge(
             "data_root_usable", "Whether the data root is there and can be written."
         )
+        self._of_tickets()
         self.cache_hits = self._total("cache_hits", "Results that the cache has answered.")
         self.cache_misses = self._total("cache_misses", "Results that had to be made.")
         self.cache_seconds_saved = self._total(
@@ -55,6 +57,42 @@ class Figures:
         )
         self.cache_entries = self._gauge("cache_entries", "Results that can be found again.")
         self.cache_bytes = self._gauge("cache_bytes", "Bytes of their files.")
+
+    def _of_tickets(self) -> None:
+        """What waits and runs in all gateways, and what this one has done."""
+        self.tickets = self._gauge("tickets", "Tickets that wait and that run.", "state")
+        self.tickets_oldest = self._gauge(
+            "tickets_oldest_seconds", "Age of the oldest ticket that waits; 0 without one."
+        )
+        self.tickets_ended = Counter(
+            f"{_PREFIX}_tickets_ended",
+            "Tickets that have ended.",
+            ["operation", "state"],
+            registry=self.registry,
+        )
+        self.queue_length = self._gauge(
+            "queue_length", "Steps that wait for their turn.", "predictor"
+        )
+        self.queue_oldest = self._gauge(
+            "queue_oldest_seconds", "For how long the oldest of them has waited.", "predictor"
+        )
+        self.turns = self._gauge("turns", "Steps that have their turn.", "predictor")
+        self.turns_limit = self._gauge("turns_limit", "How many may have it at once.", "predictor")
+        self.steps = Histogram(
+            f"{_PREFIX}_step_duration_seconds",
+            "Run time of steps, without their waiting.",
+            ["operation"],
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.webhooks = Counter(
+            f"{_PREFIX}_webhook_deliveries",
+            "Attempts to tell somebody that a ticket has ended.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.busy = Busy(f"{_PREFIX}_busy_seconds", "Seconds that steps had their turn.")
+        self.registry.register(self.busy)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count a request that has been answered."""

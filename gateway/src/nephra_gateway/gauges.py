@@ -1,0 +1,75 @@
+"""Figures of what is in the database, for all gateways the same: looked at now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection
+
+from nephra_contract.errors import Unavailable
+from nephra_gateway.figures import Figures
+from nephra_gateway.store import tickets, turns
+from nephra_gateway.store.database import Database
+from nephra_gateway.store.listing import Queue
+from nephra_gateway.store.turns import Waiting
+
+#: As often as a Prometheus looks.
+_LOOK_S = 15.0
+
+_NONE = Waiting(0, 0.0, 0)
+
+
+class Gauges:
+    """Keeps the gauges of tickets and turns fresh.
+
+    Args:
+        database: what they are read from.
+        figures: where they are shown.
+        predictors: those that there are.
+        limits: how many turns there are at some of them.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        figures: Figures,
+        predictors: Iterable[str],
+        limits: Mapping[str, int],
+    ) -> None:
+        self._database = database
+        self._figures = figures
+        self._predictors = sorted(predictors)
+        for predictor in self._predictors:
+            figures.busy.expect(predictor)
+        for predictor, limit in limits.items():
+            figures.turns_limit.labels(predictor).set(limit)
+
+    async def watch(self) -> None:
+        """Look again and again, until cancelled; while the database is away the last look stays."""
+        while True:
+            try:
+                await self.look()
+            except Unavailable:
+                pass  # said in the log
+            await asyncio.sleep(_LOOK_S)
+
+    async def look(self) -> None:
+        """Look once.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        queue, waiting = await self._database.read(_read)
+        self._figures.tickets.labels("queued").set(queue.queued)
+        self._figures.tickets.labels("running").set(queue.running)
+        self._figures.tickets_oldest.set(queue.oldest_s)
+        for predictor in sorted({*self._predictors, *waiting}):
+            found = waiting.get(predictor, _NONE)
+            self._figures.queue_length.labels(predictor).set(found.waiting)
+            self._figures.queue_oldest.labels(predictor).set(found.oldest_s)
+            self._figures.turns.labels(predictor).set(found.held)
+
+
+def _read(connection: Connection) -> tuple[Queue, dict[str, Waiting]]:
+    return tickets.queue(connection), turns.figures(connection)
