@@ -84,10 +84,26 @@ def watched(caller: Caller, action: Action, path: str) -> Iterator[Seen]:
             seen.tell(seen.outcome, seen.count_bytes)
 
 
-def used(caller: Caller, request: Mapping[str, Any], ticket: str, outcome: int | str = 202) -> None:
-    """Say which files a request for work names: each once."""
-    for path in dict.fromkeys(paths_of(request)):
-        access(caller, "use", path, outcome, ticket=ticket)
+@dataclass
+class Used:
+    """A request for work, and its ticket once there is one."""
+
+    ticket: str | None = None
+
+
+@contextmanager
+def using(caller: Caller, request: Mapping[str, Any]) -> Iterator[Used]:
+    """Say which files a request for work names: each once, also where it is refused."""
+    used = Used()
+    said: int | str = "accepted"
+    try:
+        yield used
+    except NephraError as error:
+        said = error.code
+        raise
+    finally:
+        for path in dict.fromkeys(paths_of(request)):
+            access(caller, "use", path, said, ticket=used.ticket)
 
 
 def paths_of(request: Mapping[str, Any]) -> Iterator[str]:

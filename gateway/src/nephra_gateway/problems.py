@@ -8,10 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from nephra_contract import logs
 from nephra_contract.errors import (
+    Cancelled,
     Failed,
     InternalError,
     NephraError,
@@ -163,6 +165,7 @@ def install(app: FastAPI) -> None:
         NephraError: ours,
         RequestValidationError: _invalid,
         HTTPException: _http,
+        ClientDisconnect: _hung_up,
         Exception: ours,
     }
     for kind, translate in answers.items():
@@ -193,3 +196,8 @@ def _http(error: HTTPException) -> NephraError:
     return MethodRefused(
         "This address does not answer that method.", "The documentation at /docs shows which."
     )
+
+
+def _hung_up(error: ClientDisconnect) -> NephraError:
+    del error
+    return Cancelled("The caller has hung up.", "Send the request again to start anew.")
