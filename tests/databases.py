@@ -64,6 +64,14 @@ class Server:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def version(self) -> str:
+        """As it says itself."""
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute("SHOW server_version").fetchone()
+        assert found is not None
+        return str(found[0]).split()[0]
+
     def named(self, name: str) -> str:
         """The URL of one of its databases."""
         return f"postgresql://{_USER}@/{name}?host={self.folder}"

@@ -34,7 +34,13 @@ def lapsed_s(connection: Connection, lease_s: float) -> float:
         connection: in a transaction.
         lease_s: how long a lease is.
     """
+    return moment(connection, lease_s)[1]
+
+
+def moment(connection: Connection, lease_s: float) -> tuple[float, float]:
+    """Both at once: `now_s` and `lapsed_s`."""
     if connection.dialect.name == "sqlite":
-        return time.time()
+        now = time.time()
+        return now, now
     now, started = connection.execute(_STARTED).one()
-    return float(now) if now - started > lease_s else float("-inf")
+    return float(now), float(now) if now - started > lease_s else float("-inf")

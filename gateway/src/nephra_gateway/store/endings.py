@@ -18,6 +18,9 @@ from nephra_gateway.store.ticket import COLUMNS, Ticket, ticket_of
 
 Ended = Literal["succeeded", "failed", "cancelled"]
 
+_EVENTS = ticket_events.insert()
+_ENTRIES = ticket_entries.insert()
+
 
 def cancel(connection: Connection, ticket_id: str) -> Ticket | None:
     """Cancel a ticket: at once if it is queued; a running one's worker learns of it.
@@ -84,14 +87,14 @@ def append(connection: Connection, ticket_id: str, last: int, events: Sequence[E
         for number, event in enumerate(events, last - len(events) + 1)
     ]
     if rows:
-        connection.execute(ticket_events.insert(), rows)
+        connection.execute(_EVENTS, rows)
 
 
 def refer(connection: Connection, ticket_id: str, entries: Sequence[str]) -> None:
     """Let a ticket keep entries of the cache for as long as it is kept itself."""
     rows = [{"ticket": ticket_id, "entry": entry} for entry in dict.fromkeys(entries)]
     if rows:
-        connection.execute(ticket_entries.insert(), rows)
+        connection.execute(_ENTRIES, rows)
 
 
 def cancelled() -> dict[str, Any]:

@@ -6,7 +6,7 @@ database was away, running work goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -31,6 +31,46 @@ Beat = Literal["held", "cancelling", "lost"]
 
 _ORDER = (tickets.c.priority, tickets.c.created_s, tickets.c.id)
 
+#: The first tickets of those that no other claim is at, locked.
+_FIRST = (
+    sa.select(*_ORDER, tickets.c.attempts, tickets.c.cancelling)
+    .order_by(*_ORDER)
+    .limit(sa.bindparam("first"))
+    .with_for_update(skip_locked=True)
+)
+_WAITING = _FIRST.where(tickets.c.state == QUEUED)
+_LAPSED = _FIRST.where(
+    tickets.c.state == RUNNING, tickets.c.lease_until_s < sa.bindparam("before_s")
+)
+_TAKE = (
+    tickets.update()
+    .where(tickets.c.id.in_(sa.bindparam("ids", expanding=True)))
+    .values(
+        state="running",
+        fence=tickets.c.fence + 1,
+        attempts=tickets.c.attempts + 1,
+        started_s=sa.func.coalesce(tickets.c.started_s, sa.bindparam("now_s")),
+    )
+    .returning(*COLUMNS)
+)
+
+#: A change of a ticket by who has the last lease that was given of it.
+_CHANGE = (
+    tickets.update()
+    .where(
+        tickets.c.id == sa.bindparam("of_ticket"),
+        tickets.c.holder == sa.bindparam("of_holder"),
+        tickets.c.fence == sa.bindparam("of_fence"),
+        tickets.c.state == RUNNING,
+    )
+    .values(last_event=tickets.c.last_event + sa.bindparam("events"))
+)
+_RECORD = _CHANGE.returning(tickets.c.last_event)
+_FINISH = _CHANGE.returning(*COLUMNS)
+_GIVE_BACK = _CHANGE.values(
+    attempts=sa.case((tickets.c.attempts > 0, tickets.c.attempts - 1), else_=0)
+).returning(tickets.c.cancelling)
+
 
 def claim(
     connection: Connection, holder: str, lease_s: float, limit: int, max_attempts: int = 3
@@ -48,11 +88,9 @@ def claim(
         max_attempts: at the same step.
     """
     before_s = lapsed_s(connection, lease_s)
-    lapsed = _first(
-        connection, limit, tickets.c.state == RUNNING, tickets.c.lease_until_s < before_s
-    )
+    lapsed = connection.execute(_LAPSED, {"first": limit, "before_s": before_s}).all()
     rows = [row for row in lapsed if not _ended(connection, row, max_attempts)]
-    rows += _first(connection, limit, tickets.c.state == QUEUED)
+    rows += connection.execute(_WAITING, {"first": limit}).all()
     rows.sort(key=lambda row: tuple(row)[:3])
     return _take(connection, [row.id for row in rows[:limit]], holder, lease_s)
 
@@ -112,9 +150,10 @@ def record(
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if progressed:
         values["attempts"] = 0
-    ticket = _change(connection, lease, len(events), **values, updated_s=now_s(connection))
-    append(connection, lease.ticket, ticket.last_event, events)
-    return ticket.last_event
+    values["updated_s"] = now_s(connection)
+    last: int = _change(connection, _RECORD, lease, len(events), values).last_event
+    append(connection, lease.ticket, last, events)
+    return last
 
 
 def finish(
@@ -144,10 +183,16 @@ def finish(
         LeaseLost: the ticket is not the writer's any more; nothing is written.
     """
     now = now_s(connection)
-    values: dict[str, Any] = {"result": result, "problem": problem, "cached": cached}
+    values: dict[str, Any] = {
+        "state": state,
+        "result": result,
+        "problem": problem,
+        "cached": cached,
+    }
     if state == "succeeded":
         values["fraction"] = 1.0
-    ticket = _change(connection, lease, len(events), state=state, **values, **settled(now))
+    row = _change(connection, _FINISH, lease, len(events), {**values, **settled(now)})
+    ticket = ticket_of(row)
     append(connection, lease.ticket, ticket.last_event, events)
     refer(connection, lease.ticket, entries)
     told(connection, ticket, now)
@@ -159,34 +204,17 @@ def give_back(connection: Connection, lease: Lease) -> None:
     Raises:
         LeaseLost: the ticket is not the writer's any more; nothing is written.
     """
-    once_less = sa.case((tickets.c.attempts > 0, tickets.c.attempts - 1), else_=0)
-    ticket = _change(
-        connection,
-        lease,
-        0,
-        state="queued",
-        attempts=once_less,
-        holder=None,
-        lease_until_s=None,
-        updated_s=now_s(connection),
-    )
-    if ticket.cancelling:
+    values = {
+        "state": "queued",
+        "holder": None,
+        "lease_until_s": None,
+        "updated_s": now_s(connection),
+    }
+    if _change(connection, _GIVE_BACK, lease, 0, values).cancelling:
         end_by(connection, lease.ticket, "cancelled", cancelled())
 
 
-def _first(connection: Connection, limit: int, *where: sa.ColumnElement[bool]) -> list[Row[Any]]:
-    """The first tickets of those that no other claim is at, locked."""
-    query = (
-        sa.select(*_ORDER, tickets.c.attempts, tickets.c.cancelling)
-        .where(*where)
-        .order_by(*_ORDER)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return list(connection.execute(query))
-
-
-def _ended(connection: Connection, row: Row[Any], max_attempts: int) -> bool:
+def _ended(connection: Connection, row: Row[*tuple[Any, ...]], max_attempts: int) -> bool:
     """Whether nobody shall work on a ticket whose worker is gone; then it has ended."""
     if row.cancelling:
         end_by(connection, row.id, "cancelled", cancelled())
@@ -203,38 +231,21 @@ def _take(
     if not ids:
         return []
     now = now_s(connection)
-    change = (
-        tickets.update()
-        .where(tickets.c.id.in_(ids))
-        .values(
-            state="running",
-            holder=holder,
-            fence=tickets.c.fence + 1,
-            attempts=tickets.c.attempts + 1,
-            lease_until_s=now + lease_s,
-            started_s=sa.func.coalesce(tickets.c.started_s, now),
-            updated_s=now,
-        )
-        .returning(*COLUMNS)
-    )
-    taken = {ticket.id: ticket for ticket in map(ticket_of, connection.execute(change))}
+    values = {"holder": holder, "lease_until_s": now + lease_s, "updated_s": now}
+    found = connection.execute(_TAKE, {"ids": ids, "now_s": now, **values})
+    taken = {ticket.id: ticket for ticket in map(ticket_of, found)}
     return [(Lease(i, holder, taken[i].fence), taken[i]) for i in ids]
 
 
-def _change(connection: Connection, lease: Lease, events: int, **values: Any) -> Ticket:
-    """Change a ticket, if the lease is the last that was given of it."""
-    change = (
-        tickets.update()
-        .where(
-            tickets.c.id == lease.ticket,
-            tickets.c.holder == lease.holder,
-            tickets.c.fence == lease.fence,
-            tickets.c.state == RUNNING,
-        )
-        .values(last_event=tickets.c.last_event + events, **values)
-        .returning(*COLUMNS)
-    )
-    row = connection.execute(change).one_or_none()
+def _change(
+    connection: Connection,
+    change: sa.sql.dml.ReturningUpdate[Any],
+    lease: Lease,
+    events: int,
+    values: Mapping[str, Any],
+) -> Row[Any]:
+    of = {"of_ticket": lease.ticket, "of_holder": lease.holder, "of_fence": lease.fence}
+    row = connection.execute(change, {**of, "events": events, **values}).one_or_none()
     if row is None:
         raise LeaseLost(lease.ticket)
-    return ticket_of(row)
+    return row

@@ -107,6 +107,7 @@ sa.Index(
     postgresql_where=tickets.c.state == RUNNING,
 )
 sa.Index("tickets_ended", tickets.c.ended_s)
+sa.Index("tickets_state", tickets.c.state, tickets.c.created_s, tickets.c.id)
 sa.Index("tickets_created", tickets.c.created_s, tickets.c.id)
 sa.Index("tickets_owner", tickets.c.owner, tickets.c.created_s, tickets.c.id)
 sa.Index("tickets_idempotency", tickets.c.owner, tickets.c.idempotency_key, unique=True)

@@ -126,13 +126,20 @@ class SqliteDatabase(Database):
 
 
 def _attempt(connection: Connection, work: Work[Any]) -> tuple[Any, Exception | None]:
+    # Said to the driver itself: SQLAlchemy's own savepoints cost as much as a small work.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute("SAVEPOINT work").close()
+    outcome: tuple[Any, Exception | None]
     try:
-        with connection.begin_nested():
-            return work(connection), None
+        outcome = work(connection), None
     except (sa_exc.DBAPIError, sqlite3.Error):
         raise  # a full disk ends the transaction of all
     except Exception as error:  # noqa: BLE001 - it goes to who has asked
-        return None, error
+        driver.execute("ROLLBACK TO work").close()
+        outcome = None, error
+    driver.execute("RELEASE work").close()
+    return outcome
 
 
 def _engine(url: sa.URL, begin: str, size: int, *pragmas: str) -> Engine:

@@ -11,9 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from nephra_contract.errors import Unprocessable
-from nephra_contract.messages import Event
 from nephra_gateway.store.clock import now_s
-from nephra_gateway.store.endings import append, refer, told
+from nephra_gateway.store.endings import refer, told
 from nephra_gateway.store.schema import dumps, tickets
 from nephra_gateway.store.ticket import COLUMNS, Asked, Ticket, ticket_of
 
@@ -27,8 +26,23 @@ _NEW: dict[str, Any] = {
     "cached": False,
     "attempts": 0,
     "fence": 0,
+    "holder": None,
     "cancelling": False,
     "last_event": 0,
+    "started_s": None,
+    "ended_s": None,
+}
+
+#: Made once, as are others below: to build a statement takes longer than to run it.
+_GET = sa.select(*COLUMNS).where(tickets.c.id == sa.bindparam("of_ticket"))
+_KEY = [tickets.c.owner, tickets.c.idempotency_key]
+_INSERTS = {
+    "sqlite": sqlite.insert(tickets)
+    .on_conflict_do_nothing(index_elements=_KEY)
+    .execution_options(preserve_rowcount=True),
+    "postgresql": postgresql.insert(tickets)
+    .on_conflict_do_nothing(index_elements=_KEY)
+    .execution_options(preserve_rowcount=True),
 }
 
 
@@ -45,16 +59,10 @@ def submit(connection: Connection, asked: Asked) -> tuple[Ticket, bool]:
     if earlier is not None:
         return earlier, False
     now = now_s(connection)
-    new = _insert(connection).values(**_members(asked), **_NEW, created_s=now, updated_s=now)
-    key = [tickets.c.owner, tickets.c.idempotency_key]
-    row = connection.execute(
-        new.on_conflict_do_nothing(index_elements=key).returning(*COLUMNS)
-    ).one_or_none()
-    if row is not None:
-        return ticket_of(row), True
-    earlier = _earlier(connection, asked)  # another gateway was first by a moment
-    assert earlier is not None
-    return earlier, False
+    new = {**_members(asked), **_NEW, "created_s": now, "updated_s": now}
+    if _insert(connection, new):
+        return Ticket(**new), True
+    return _first(connection, asked), False
 
 
 def submit_done(
@@ -86,24 +94,32 @@ def submit_done(
         "started_s": now,
         "ended_s": now,
     }
-    new = tickets.insert().values(**{**_members(asked), **_NEW, **done}).returning(*COLUMNS)
-    ticket = ticket_of(connection.execute(new).one())
-    append(connection, asked.id, 1, [Event(event="result", result=result)])
+    members = {**_members(asked), **_NEW, **done}
+    # Its event is not written: it says what the row says (`listing.events`).
+    if not _insert(connection, members):
+        return _first(connection, asked)
     refer(connection, asked.id, entries)
+    ticket = Ticket(**members)
     told(connection, ticket, now)
     return ticket
 
 
 def get(connection: Connection, ticket_id: str) -> Ticket | None:
     """A ticket; None where there is none."""
-    row = connection.execute(sa.select(*COLUMNS).where(tickets.c.id == ticket_id)).one_or_none()
+    row = connection.execute(_GET, {"of_ticket": ticket_id}).one_or_none()
     return None if row is None else ticket_of(row)
 
 
-def _insert(connection: Connection) -> sqlite.Insert | postgresql.Insert:
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(tickets)
-    return postgresql.insert(tickets)
+def _insert(connection: Connection, members: dict[str, Any]) -> bool:
+    """Whether the key was free still."""
+    return connection.execute(_INSERTS[connection.dialect.name], members).rowcount == 1
+
+
+def _first(connection: Connection, asked: Asked) -> Ticket:
+    """The ticket of another gateway that was first by a moment."""
+    earlier = _earlier(connection, asked)
+    assert earlier is not None
+    return earlier
 
 
 def _earlier(connection: Connection, asked: Asked) -> Ticket | None:
@@ -129,9 +145,8 @@ def _earlier(connection: Connection, asked: Asked) -> Ticket | None:
 
 def _members(asked: Asked) -> dict[str, Any]:
     # A ticket is something asked too: only what was asked is taken of it.
-    return {**{name: getattr(asked, name) for name in Asked.__dataclass_fields__}} | {
-        "request": dict(asked.request)
-    }
+    members = {name: getattr(asked, name) for name in Asked.__dataclass_fields__}
+    return {**members, "request": dict(asked.request)}
 
 
 def _stored(request: Mapping[str, Any]) -> Any:

@@ -13,10 +13,33 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from nephra_gateway.store.clock import lapsed_s, now_s
+from nephra_gateway.store.clock import moment, now_s
 from nephra_gateway.store.schema import turns
 
-_RANK = (turns.c.priority, turns.c.created_s, turns.c.ticket, turns.c.step, turns.c.holder)
+_PREDICTOR = turns.c.predictor == sa.bindparam("of_predictor")
+_ROWS = sa.select(
+    turns.c.priority,
+    turns.c.created_s,
+    turns.c.ticket,
+    turns.c.step,
+    turns.c.holder,
+    turns.c.granted,
+    turns.c.lease_until_s,
+).where(_PREDICTOR)
+_LAPSE = turns.delete().where(_PREDICTOR, turns.c.lease_until_s < sa.bindparam("before_s"))
+
+
+def _upsert(new: sqlite.Insert | postgresql.Insert) -> sqlite.Insert | postgresql.Insert:
+    return new.on_conflict_do_update(
+        index_elements=list(turns.primary_key),
+        set_={"granted": new.excluded.granted, "lease_until_s": new.excluded.lease_until_s},
+    )
+
+
+_STAND = {
+    "sqlite": _upsert(sqlite.insert(turns)),
+    "postgresql": _upsert(postgresql.insert(turns)),
+}
 
 
 @dataclass(frozen=True)
@@ -60,23 +83,18 @@ def take(
         None: it is granted. Else how many come before, those that have a turn among them.
     """
     _exclude(connection, predictor)
-    here = turns.c.predictor == predictor
-    before_s = lapsed_s(connection, lease_s)
-    connection.execute(turns.delete().where(here, turns.c.lease_until_s < before_s))
-    mine = _queue(connection, (predictor, ticket, step, holder), rank, now_s(connection), lease_s)
-    if mine:
-        return None
-    place = sa.tuple_(*map(sa.literal, (*rank, ticket, step, holder)))
-    count = sa.select(sa.func.count()).select_from(turns)
-    held = connection.execute(count.where(here, turns.c.granted)).scalar_one()
-    before = count.where(here, ~turns.c.granted, sa.tuple_(*_RANK) < place)
-    ahead = connection.execute(before).scalar_one()
-    if held + ahead >= limit:
-        return held + ahead
-    connection.execute(
-        turns.update().where(*_own(predictor, ticket, step, holder)).values(granted=True)
-    )
-    return None
+    now, before_s = moment(connection, lease_s)
+    rows = connection.execute(_ROWS, {"of_predictor": predictor}).all()
+    alive = [row for row in rows if row.lease_until_s >= before_s]
+    if len(alive) < len(rows):
+        connection.execute(_LAPSE, {"of_predictor": predictor, "before_s": before_s})
+    place = (*rank, ticket, step, holder)
+    mine = next((row for row in alive if row[2:5] == place[2:]), None)
+    before = sum(row.granted or row[:5] < place for row in alive)
+    granted = before < limit or (mine is not None and mine.granted)
+    if mine is None or granted != mine.granted or mine.lease_until_s < now + lease_s / 2:
+        _stand(connection, (predictor, *place), granted, now, lease_s)
+    return None if granted else before
 
 
 def beat(connection: Connection, holder: str, lease_s: float) -> set[tuple[str, str]]:
@@ -123,32 +141,27 @@ def _exclude(connection: Connection, predictor: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
 
 
-def _queue(
+def _stand(
     connection: Connection,
-    key: tuple[str, str, str, str],
-    rank: tuple[int, float],
+    place: tuple[str, int, float, str, str, str],
+    granted: bool,
     now: float,
     lease_s: float,
-) -> bool:
-    """Stand in the row, or go on standing there; gives whether the turn is granted already."""
-    predictor, ticket, step, holder = key
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    new = insert(turns).values(
-        predictor=predictor,
-        ticket=ticket,
-        step=step,
-        holder=holder,
-        priority=rank[0],
-        created_s=rank[1],
-        since_s=now,
-        granted=False,
-        lease_until_s=now + lease_s,
-    )
-    stand = new.on_conflict_do_update(
-        index_elements=list(turns.primary_key),
-        set_={"lease_until_s": new.excluded.lease_until_s},
-    )
-    return bool(connection.execute(stand.returning(turns.c.granted)).scalar_one())
+) -> None:
+    """Stand in the row, or go on standing there, or leave it for a turn."""
+    predictor, priority, created_s, ticket, step, holder = place
+    row = {
+        "predictor": predictor,
+        "ticket": ticket,
+        "step": step,
+        "holder": holder,
+        "priority": priority,
+        "created_s": created_s,
+        "since_s": now,
+        "granted": granted,
+        "lease_until_s": now + lease_s,
+    }
+    connection.execute(_STAND[connection.dialect.name], row)
 
 
 def _own(predictor: str, ticket: str, step: str, holder: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -54,6 +54,7 @@ def _tickets() -> None:
     _partial("tickets_queued", ["priority", "created_s", "id"], "state = 'queued'")
     _partial("tickets_running", ["lease_until_s"], "state = 'running'")
     op.create_index("tickets_ended", "tickets", ["ended_s"])
+    op.create_index("tickets_state", "tickets", ["state", "created_s", "id"])
     op.create_index("tickets_created", "tickets", ["created_s", "id"])
     op.create_index("tickets_owner", "tickets", ["owner", "created_s", "id"])
     op.create_index("tickets_idempotency", "tickets", ["owner", "idempotency_key"], unique=True)
