@@ -131,12 +131,14 @@ def settings(data: DataRoot, predictors: dict[str, str], tokens_file: Path) -> G
 
 @pytest.fixture(scope="session")
 def gateway(settings: GatewaySettings) -> Iterator[httpx.Client]:
-    """A client with the token, of a gateway before the toy predictors."""
+    """A client with the token, of a gateway before the toy predictors.
+
+    What was made for another test is made again: toys are asked the same over and over.
+    """
+    headers = {"Authorization": f"Bearer {TOKEN}", "Cache-Control": "no-cache"}
     with (
         running(settings) as url,
-        httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60
-        ) as client,
+        httpx.Client(base_url=url, headers=headers, timeout=60) as client,
     ):
         yield client
 

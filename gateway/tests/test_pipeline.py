@@ -35,13 +35,15 @@ class Record:
         self.error = error
         self.requests: dict[str, Mapping[str, Any]] = {}
         self.cancelled: list[str] = []
+        self.left_out: list[str] = []
         self.failing = failing
         self.stuck = stuck
 
     async def __call__(
-        self, operation: str, request: Mapping[str, Any], emit: Emit
+        self, step: Step, label: str, request: Mapping[str, Any], emit: Emit
     ) -> dict[str, Any]:
         """Answer with a mask named like the operation."""
+        operation = step.operation
         self.requests[operation] = request
         emit(Event(event="progress", stage="at it", fraction=0.5))
         if operation == self.failing:
@@ -66,16 +68,15 @@ class Record:
 def carry_out(record: Record, plan: Plan = TWO_WAYS) -> tuple[Outcomes, list[Event]]:
     """Run a plan; gives its outcomes and events."""
     events: list[Event] = []
-    return asyncio.run(Pipeline(plan, "f" * 32, record, events.append).run()), events
+    return asyncio.run(Pipeline(plan, record, events.append, record.left_out.append).run()), events
 
 
 def test_each_step_gets_the_masks_that_it_stands_on() -> None:
-    """One as a string, several as a list, in the plan's order, all under one ticket."""
+    """One as a string, several as a list, in the plan's order."""
     record = Record()
     carry_out(record)
-    ticket = {"ticket": "f" * 32, "step": ""}
-    assert record.requests["inference"] == ticket
-    assert record.requests["x/left"] == {"size": 3, "mask_path": "one.nii.gz", **ticket}
+    assert record.requests["inference"] == {}
+    assert record.requests["x/left"] == {"size": 3, "mask_path": "one.nii.gz"}
     assert record.requests["x/end"]["mask_path"] == ["x/left.nii.gz", "two.nii.gz"]
 
 
@@ -105,6 +106,7 @@ def test_an_unneeded_step_that_fails_is_left_out_with_what_stands_on_it() -> Non
     assert "end" in outcomes.answers
     assert not {"right", "after"} & set(outcomes.answers)
     assert "x/after" not in record.requests
+    assert record.left_out == ["right", "after"]
     assert outcomes.warnings == ["two: hm", "The step 'right' was left out: It is not there."]
 
 
@@ -162,9 +164,11 @@ def test_a_predictor_that_forgets_a_part_is_found_out() -> None:
 def test_a_defect_of_a_step_comes_out_as_it_is() -> None:
     """No group of errors reaches the border."""
 
-    async def broken(operation: str, request: Mapping[str, Any], emit: Emit) -> dict[str, Any]:
+    async def broken(
+        step: Step, label: str, request: Mapping[str, Any], emit: Emit
+    ) -> dict[str, Any]:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Pipeline(TWO_WAYS, "f" * 32, broken, lambda _: None).run())
+        asyncio.run(Pipeline(TWO_WAYS, broken, lambda _: None).run())
     assert not issubclass(ZeroDivisionError, NephraError)

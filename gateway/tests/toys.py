@@ -179,7 +179,12 @@ class Nnunet:
             phases = {"vessel": "A", "ureter": "D"}.get(task, "APD")
             image = next(request[m] for p in phases if (m := f"image_{p}_path") in request)
             part = progress.part(count * share, (count + 1) * share)
-            asked = {"image_path": image, "ticket": ticket, "step": request.get("step")}
+            asked = {
+                "image_path": image,
+                "ticket": ticket,
+                "step": request.get("step"),
+                "attempt": request.get("attempt", 0),
+            }
             answer = self._runner.run(task, asked, part)
             progress.artifact(task, answer.model_dump(mode="json", exclude_none=True))
             parts[task] = answer

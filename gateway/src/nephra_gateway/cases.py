@@ -6,21 +6,22 @@ import asyncio
 import datetime
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from nephra_contract import labels as names
-from nephra_contract.messages import Event
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS, sha256, write_json
+from nephra_contract.results import RESULTS
+from nephra_gateway.content import Contents
+from nephra_gateway.fingerprint import Content
 from nephra_gateway.inputs import check_phases
+from nephra_gateway.keys import digest_of
 from nephra_gateway.messages import CaseAnswer, CaseRequest
 from nephra_gateway.pipeline import Outcomes, Pipeline
 from nephra_gateway.planning import Plan, plan
 from nephra_gateway.predictors import Predictors
-from nephra_gateway.tickets import Tickets
+from nephra_gateway.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Cases:
     Args:
         data: the data root.
         predictors: who does the steps.
-        tickets: keeps results whole.
+        contents: of the phases' files.
         max_voxels: the largest image.
     """
 
     data: DataRoot
     predictors: Predictors
-    tickets: Tickets
+    contents: Contents
     max_voxels: int
 
     async def prepare(self, request: CaseRequest) -> tuple[Plan, list[str]]:
@@ -55,37 +56,62 @@ class Cases:
         return made, warnings
 
     async def run(
-        self,
-        request: CaseRequest,
-        made: Plan,
-        warnings: list[str],
-        ticket: str,
-        emit: Callable[[Event], None],
+        self, request: CaseRequest, made: Plan, warnings: list[str], stages: Stages
     ) -> CaseAnswer:
-        """Carry out a plan; whole or not at all.
+        """Carry out a plan.
+
+        Args:
+            request: as it came.
+            made: its plan.
+            warnings: that were found with it.
+            stages: does the steps, and knows for which ticket.
 
         Raises:
             NephraError: of the step that failed. Cancelling it cancels all steps.
+            LeaseLost: another one works on the ticket.
         """
         started = time.monotonic()
-        pipeline = Pipeline(made, ticket, self.predictors.run, emit)
-        async with self.tickets.whole(ticket):
-            hashing = asyncio.ensure_future(asyncio.to_thread(self._digests, request))
-            try:
-                outcomes = await pipeline.run()
-                digests = await hashing
-            finally:
-                hashing.cancel()
-            outcomes.seconds["total"] = round(time.monotonic() - started, 3)
-            outcomes.warnings[:0] = warnings + self._absent(made, outcomes)
-            answer = self._answer(ticket, outcomes)
-            await asyncio.to_thread(self._write, request, made, outcomes, digests, answer)
+        journal = stages.journal
+        pipeline = Pipeline(made, stages.run, journal, journal.left_out)
+        hashing = asyncio.ensure_future(self._digests(request))
+        try:
+            outcomes = await pipeline.run()
+            digests = await hashing
+        finally:
+            hashing.cancel()
+        outcomes.seconds["total"] = round(time.monotonic() - started, 3)
+        outcomes.warnings[:0] = warnings + self._absent(made, outcomes)
+        answer = self._answer(journal.ticket.id, outcomes)
+        content = await asyncio.to_thread(self._manifest, request, made, outcomes, digests, answer)
+        await stages.write_manifest(content)
         return answer
 
-    def _digests(self, request: CaseRequest) -> dict[str, dict[str, str]]:
+    async def key(self, request: CaseRequest) -> str | None:
+        """By what the whole case is found again; None where an image is not known."""
+        contents = await asyncio.gather(*(self.contents.of(p) for p in request.phases.values()))
+        return self._key(request, list(contents))
+
+    def known_key(self, request: CaseRequest) -> str | None:
+        """As `key`, but at once: None where an image would have to be read."""
+        return self._key(request, [self.contents.known(p) for p in request.phases.values()])
+
+    def _key(self, request: CaseRequest, contents: list[Content | None]) -> str | None:
+        found = [content.voxels for content in contents if content is not None]
+        if len(found) < len(contents) or not self.predictors.heard_of_all:
+            return None
+        # What a plan is made of: whatever is offered may be a step of it.
+        offered = sorted((o.name, o.version, o.code) for o in self.predictors.offered())
+        bundles = sorted((b.name, b.task, b.digest, b.default) for b in self.predictors.loaded())
+        said = request.model_dump(mode="json", exclude={"phases"})
+        phases = dict(zip(request.phases, found, strict=True))
+        return digest_of(["nephra case 1", phases, said, offered, bundles])
+
+    async def _digests(self, request: CaseRequest) -> dict[str, dict[str, Any]]:
+        paths = request.phases
+        found = await asyncio.gather(*(self.contents.file_digest(p) for p in paths.values()))
         return {
-            phase: {"path": path, "sha256": sha256(self.data.file(path))}
-            for phase, path in request.phases.items()
+            phase: {"path": path, "sha256": digest}
+            for (phase, path), digest in zip(paths.items(), found, strict=True)
         }
 
     def _absent(self, made: Plan, outcomes: Outcomes) -> list[str]:
@@ -99,6 +125,7 @@ class Cases:
         merged, scene = outcomes.answers["merge"], outcomes.answers["scene"]
         return CaseAnswer(
             ticket=ticket,
+            cached=all(a.get("cached", False) for a in outcomes.answers.values()),
             scene_path=scene["obj_path"],
             obj_path=scene["obj_path"],
             mtl_path=scene.get("mtl_path"),
@@ -116,25 +143,26 @@ class Cases:
             timings=outcomes.seconds,
         )
 
-    def _write(
+    def _manifest(
         self,
         request: CaseRequest,
         made: Plan,
         outcomes: Outcomes,
-        digests: dict[str, dict[str, str]],
+        digests: dict[str, dict[str, Any]],
         answer: CaseAnswer,
-    ) -> None:
+    ) -> dict[str, Any]:
         steps = [
             {
                 "name": name,
                 "operation": step.get("operation"),
                 "seconds": outcomes.seconds.get(name),
                 "manifest_path": step.get("manifest_path"),
-                "manifest": self._manifest(step),
+                "cached": step.get("cached", False),
+                "manifest": self._manifest_of(step),
             }
             for name, step in outcomes.answers.items()
         ]
-        content: dict[str, Any] = {
+        return {
             "operation": "cases",
             "ticket": answer.ticket,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -151,9 +179,8 @@ class Cases:
             "warnings": answer.warnings,
             "timings": answer.timings,
         }
-        write_json(self.data.resolve(answer.manifest_path), content)
 
-    def _manifest(self, step: dict[str, Any]) -> Any:
+    def _manifest_of(self, step: dict[str, Any]) -> Any:
         path = step.get("manifest_path")
         if not path:
             return None

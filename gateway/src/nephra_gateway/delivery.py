@@ -1,39 +1,49 @@
-"""How an answer gets to the caller: as one JSON document, or as a stream of events.
+"""How an answer gets to the caller: as one JSON document, as a stream of events, or later.
 
-Either way a caller that hangs up cancels the work.
+All of them wait for the ticket, wherever it is worked on. A caller who wants the answer at once
+and hangs up cancels the work; one who wants it later does not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from fastapi import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from nephra_contract.errors import Cancelled, RequestInvalid, Unavailable
-from nephra_contract.messages import Event
+from nephra_contract.errors import Cancelled, Conflict, RequestInvalid, Unavailable
+from nephra_contract.messages import Event, Problem
 from nephra_gateway.border import too_large
-from nephra_gateway.gateway import gateway_of
-from nephra_gateway.problems import WrongMediaType, document, ours
-
-NDJSON = "application/x-ndjson"
+from nephra_gateway.gateway import Gateway, gateway_of
+from nephra_gateway.problems import Relayed, WrongMediaType
+from nephra_gateway.store import tickets
+from nephra_gateway.store.tickets import ENDED, Ticket
+from nephra_gateway.views import view
+from nephra_gateway.wishes import NDJSON, Wishes
 
 #: A stream begins this long after its request. Proxies written in Go, Traefik among them, look for
 #: the end of a body a moment after they have passed it on; if an answer has begun by then, they
 #: close the body under their own hands, take that for a failure, and cut the connection.
 _SETTLE_S = 0.1
 
-Emit = Callable[[Event], None]
-Work = Callable[[Emit], Awaitable[dict[str, Any]]]
-
 #: nginx would collect events until it had enough of them.
-_UNBUFFERED = {"X-Accel-Buffering": "no"}
+UNBUFFERED = {"X-Accel-Buffering": "no"}
 
 #: As what a stream counts of which the caller did not wait for the end.
 _HUNG_UP = Cancelled.status
+
+#: Where the database is away, what waits asks again so often.
+_AWAY_S = 1.0
+
+#: News of an end may be missed while the database is away.
+_LOOK_S = 30.0
+
+LAST = frozenset({"result", "problem"})
 
 
 async def body_of(request: Request, limit_bytes: int) -> dict[str, Any]:
@@ -67,94 +77,186 @@ async def body_of(request: Request, limit_bytes: int) -> dict[str, Any]:
     return body
 
 
-async def deliver(request: Request, work: Work) -> Response:
-    """Do the work, and answer as the caller wishes.
-
-    Args:
-        request: as it came; its state says what it is counted as.
-        work: to be done; cancelled when the caller hangs up, or the gateway has to end.
+async def deliver(request: Request, ticket: Ticket, wishes: Wishes) -> Response:
+    """Answer as the caller wishes.
 
     Raises:
-        NephraError: of the work, where no stream was wished.
+        NephraError: what became of the ticket, where no stream was wished.
     """
     gateway = gateway_of(request)
-    in_flight = gateway.figures.in_flight.labels(request.state.counted)
-
-    async def counted(emit: Emit) -> dict[str, Any]:
-        with in_flight.track_inprogress():
-            return await _before_end(work(emit), gateway.ending)
-
-    if NDJSON in request.headers.get("accept", ""):
+    if ticket.state in ENDED and wishes.answer != "stream":
+        return answer_of(ticket)
+    if wishes.answer == "stream":
         await asyncio.sleep(_SETTLE_S)
-        events = _stream(request, counted, gateway.settings.heartbeat_s)
-        return StreamingResponse(events, media_type=NDJSON, headers=_UNBUFFERED)
-    return JSONResponse(await _unless_gone(request, counted(_ignore)))
+        lines = _lines(request, gateway, ticket)
+        headers = {**UNBUFFERED, **_about(ticket)}
+        return StreamingResponse(lines, media_type=NDJSON, headers=headers)
+    if wishes.answer == "whole":
+        return answer_of(await _unless_gone(request, gateway, ticket))
+    ended = await wait_for(gateway, ticket, wishes.wait_s or 0.0)
+    return answer_of(ended) if ended.state in ENDED else await accepted(gateway, ended)
 
 
-async def _before_end(work: Awaitable[dict[str, Any]], ending: asyncio.Event) -> dict[str, Any]:
-    """Wait for the work, or until the gateway has to end."""
-    task = asyncio.ensure_future(work)
-    end = asyncio.ensure_future(ending.wait())
-    try:
-        await asyncio.wait({task, end}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Unavailable(
-                "The gateway is shutting down.",
-                "Send the request again shortly.",
-                code="gateway_ending",
-            )
-        return task.result()
-    finally:
-        end.cancel()
-        await _end(task)
+async def accepted(gateway: Gateway, ticket: Ticket) -> Response:
+    """The answer that is a ticket."""
+    shown = view(ticket, await gateway.submissions.position(ticket))
+    headers = {
+        **_about(ticket),
+        "Location": f"/tickets/{ticket.id}",
+        "Preference-Applied": "respond-async",
+    }
+    return JSONResponse(shown.model_dump(mode="json", exclude_none=True), 202, headers)
 
 
-async def _unless_gone(request: Request, work: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """Wait for the work or for the caller to hang up, whichever comes first."""
-    task = asyncio.ensure_future(work)
+def answer_of(ticket: Ticket) -> Response:
+    """The answer that an ended ticket is.
+
+    Raises:
+        Relayed: its problem.
+        Conflict: it was cancelled.
+    """
+    if ticket.state == "succeeded" and ticket.result is not None:
+        cached = {"X-Nephra-Cache": "hit" if ticket.cached else "miss"}
+        return JSONResponse(ticket.result, headers={**_about(ticket), **cached})
+    if ticket.state == "cancelled":
+        raise Conflict(
+            f"The ticket {ticket.id} was cancelled.", "Send the request again.", code="cancelled"
+        )
+    raise Relayed(Problem.model_validate(ticket.problem))
+
+
+async def wait_for(gateway: Gateway, ticket: Ticket, wait_s: float) -> Ticket:
+    """A ticket when it has ended, or as it is when the time is over or this gateway has to end."""
+    if wait_s > 0:
+        try:
+            return await asyncio.wait_for(_ended(gateway, ticket), wait_s)
+        except (TimeoutError, Unavailable):
+            pass
+    return await gateway.submissions.get(ticket.id) or ticket
+
+
+async def follow(
+    gateway: Gateway, ticket_id: str, after: int = 0
+) -> AsyncGenerator[tuple[int, Event] | None, None]:
+    """The numbered events of a ticket, as they come, up to the last; None now and then.
+
+    Args:
+        gateway: that is asked.
+        ticket_id: of a ticket that is there.
+        after: the number of the last event that is known.
+    """
+    with gateway.board.watch(ticket_id) as watch:
+        while True:
+            try:
+                found = await gateway.database.read(
+                    partial(tickets.events, ticket_id=ticket_id, after=after)
+                )
+            except Unavailable:
+                await asyncio.sleep(_AWAY_S)
+                yield None
+                continue
+            for number, event in found:
+                after = number
+                yield number, event
+                if event.event in LAST:
+                    return
+            if not found and not await watch.wait(gateway.settings.heartbeat_s):
+                yield None
+
+
+async def _unless_gone(request: Request, gateway: Gateway, ticket: Ticket) -> Ticket:
+    """Wait for the ticket's end, or until the caller hangs up, which cancels it."""
+    waiting = asyncio.ensure_future(_ended(gateway, ticket))
     gone = asyncio.ensure_future(_gone(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("The caller has hung up.", "Send the request again to start anew.")
-        return task.result()
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        raise Cancelled("The caller has hung up.", "Send the request again to start anew.")
     finally:
         gone.cancel()
-        await _end(task)
+        if not waiting.done() or waiting.exception():
+            waiting.cancel()
+            await gateway.submissions.cancel(ticket.id)
 
 
-async def _stream(request: Request, work: Work, heartbeat_s: float) -> AsyncIterator[bytes]:
-    events = asyncio.Queue[Event]()
+async def _ended(gateway: Gateway, ticket: Ticket) -> Ticket:
+    """Wait for a ticket's end.
+
+    Raises:
+        Unavailable: this gateway has to end.
+    """
+    ending = asyncio.ensure_future(gateway.ending.over.wait())
+    waiting = asyncio.ensure_future(_end_of(gateway, ticket))
+    try:
+        await asyncio.wait({ending, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            raise _shutting_down()
+        return waiting.result()
+    finally:
+        ending.cancel()
+        waiting.cancel()
+
+
+async def _end_of(gateway: Gateway, ticket: Ticket) -> Ticket:
+    with gateway.board.watch(ticket.id, ends_only=True) as watch:
+        found: Ticket | None = ticket
+        while found is not None and found.state not in ENDED:
+            try:
+                found = await gateway.submissions.get(ticket.id)
+            except Unavailable:
+                await asyncio.sleep(_AWAY_S)
+                continue
+            if found is not None and found.state not in ENDED:
+                await watch.wait(_LOOK_S)
+    return found or ticket
+
+
+async def _lines(request: Request, gateway: Gateway, ticket: Ticket) -> AsyncIterator[bytes]:
+    """The events of a ticket as lines; a caller that hangs up cancels it."""
     last = Event(event="progress", stage="waiting", fraction=0.0)
-    task = asyncio.create_task(_last(request, work, events))
     request.state.status = _HUNG_UP
+    ended = False
     try:
         yield last.line()
-        while last.event not in ("result", "problem"):
-            try:
-                event = await asyncio.wait_for(events.get(), heartbeat_s)
-            except TimeoutError:
-                yield last.line()
-                continue
-            # A heartbeat repeats where things stand, not an artifact.
-            last = event if event.event != "artifact" else last
-            if last.event in ("result", "problem"):
-                request.state.status = (last.problem or {}).get("status", 200)
-            yield event.line()
+        async with aclosing(_until_end(gateway, ticket.id)) as events:
+            async for event in events:
+                if event is None:  # a heartbeat repeats where things stand, not an artifact
+                    yield last.line()
+                    continue
+                last = event if event.event != "artifact" else last
+                ended = event.event in LAST
+                if ended:
+                    request.state.status = (event.problem or {}).get("status", 200)
+                    request.state.members["code"] = (event.problem or {}).get("code", "")
+                yield event.line()
     finally:
-        await _end(task)
+        if not ended:
+            await gateway.submissions.cancel(ticket.id)
 
 
-async def _last(request: Request, work: Work, events: asyncio.Queue[Event]) -> None:
-    """Do the work; its end, whatever it is, becomes the last event."""
-    try:
-        result = await work(events.put_nowait)
-        last = Event(event="result", fraction=1.0, result=result)
-    except Exception as error:  # noqa: BLE001  the status is sent already: a problem is an event
-        found = ours(error)
-        request.state.members["code"] = found.code
-        last = Event(event="problem", problem=document(found).model_dump(mode="json"))
-    events.put_nowait(last)
+async def _until_end(gateway: Gateway, ticket_id: str) -> AsyncGenerator[Event | None, None]:
+    """The events of a ticket; the last is a problem where this gateway has to end before it."""
+    async with aclosing(follow(gateway, ticket_id)) as events:
+        coming = asyncio.ensure_future(anext(events))
+        ending = asyncio.ensure_future(gateway.ending.over.wait())
+        try:
+            while True:
+                await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    problem = Problem.of(_shutting_down()).model_dump(mode="json")
+                    await gateway.submissions.cancel(ticket_id)
+                    yield Event(event="problem", problem=problem)
+                    return
+                found = coming.result()
+                yield None if found is None else found[1]
+                if found is not None and found[1].event in LAST:
+                    return
+                coming = asyncio.ensure_future(anext(events))
+        finally:
+            ending.cancel()
+            coming.cancel()
+            await asyncio.wait({coming})
 
 
 async def _gone(request: Request) -> None:
@@ -162,17 +264,14 @@ async def _gone(request: Request) -> None:
         pass
 
 
-async def _end(task: asyncio.Future[Any]) -> None:
-    """Cancel a task and wait until it has cleaned up."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # taken note of
+def _about(ticket: Ticket) -> dict[str, str]:
+    return {"Nephra-Ticket": ticket.id}
 
 
-def _ignore(event: Event) -> None:
-    del event
+def _shutting_down() -> Unavailable:
+    return Unavailable(
+        "The gateway is shutting down.", "Send the request again shortly.", code="gateway_ending"
+    )
 
 
 def _no_constant(name: str) -> None:

@@ -15,8 +15,12 @@ from nephra_gateway.problems import document
 
 Emit = Callable[[Event], None]
 
-#: Does one request: (operation, request, emit) → answer.
-Run = Callable[[str, Mapping[str, Any], Emit], Awaitable[dict[str, Any]]]
+#: Does one step: (step, what tells it from others of its operation, request, emit) → answer.
+Run = Callable[[Step, str, Mapping[str, Any], Emit], Awaitable[dict[str, Any]]]
+
+
+def _ignore(name: str) -> None:
+    del name
 
 
 @dataclass
@@ -39,16 +43,18 @@ class Pipeline:
 
     Args:
         plan: the steps.
-        ticket: what they belong to.
-        run: does one request.
+        run: does one of them.
         emit: receives progress of the whole, and artifacts.
+        left_out: hears of results that there will not be.
     """
 
-    def __init__(self, plan: Plan, ticket: str, run: Run, emit: Emit) -> None:
+    def __init__(
+        self, plan: Plan, run: Run, emit: Emit, left_out: Callable[[str], None] = _ignore
+    ) -> None:
         self._plan = plan
-        self._ticket = ticket
         self._run = run
         self._emit = emit
+        self._left_out = left_out
         self._fractions = dict.fromkeys((s.name for s in plan.steps), 0.0)
         self._ready: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
         self.outcomes = Outcomes()
@@ -80,10 +86,11 @@ class Pipeline:
             if event.event == "artifact":
                 self._artifact(step, event, time.monotonic() - started)
             else:
-                self._progress(step, event.fraction or 0.0, event.stage)
+                self._progress(step, event)
 
         try:
-            answer = await self._run(step.operation, self._request(step, masks), hear)
+            label = self._plan.label(step)
+            answer = await self._run(step, label, self._request(step, masks), hear)
         except NephraError as error:
             missing = document(error).code == StructureMissing.default_code
             if step.needed and not (missing and step.if_missing != "fail"):
@@ -96,7 +103,7 @@ class Pipeline:
 
     def _request(self, step: Step, masks: list[dict[str, Any] | None]) -> dict[str, Any]:
         """The request; what is said mask by mask goes with the masks that are not there."""
-        request = {**step.members, "ticket": self._ticket, "step": self._plan.label(step)}
+        request = dict(step.members)
         paths = [m["mask_path"] for m in masks if m is not None]
         if paths:
             request["mask_path"] = paths[0] if len(paths) == 1 else paths
@@ -108,8 +115,9 @@ class Pipeline:
     def _leave_out(self, step: Step, instead: dict[str, Any] | None = None) -> None:
         """Go on without a step's results, or with another one in their place."""
         for name in step.results:
+            self._left_out(name)
             self._ready[name].set_result(instead)
-        self._progress(step, 1.0, "")
+        self._progress(step, Event(event="progress", fraction=1.0))
 
     def _artifact(self, step: Step, event: Event, seconds: float) -> None:
         """One of several results of a step, before the others are there."""
@@ -129,7 +137,7 @@ class Pipeline:
                     "Check that gateway and predictors are of one version.",
                 )
             self._give(name, parts[name], seconds)
-        self._progress(step, 1.0, "done")
+        self._progress(step, Event(event="progress", stage="done", fraction=1.0))
 
     def _give(self, name: str, answer: dict[str, Any], seconds: float) -> None:
         if self._ready[name].done():
@@ -140,12 +148,13 @@ class Pipeline:
         self._ready[name].set_result(answer)
         self._emit(Event(event="artifact", stage=name, artifact=answer))
 
-    def _progress(self, step: Step, fraction: float, stage: str) -> None:
-        self._fractions[step.name] = max(fraction, self._fractions[step.name])
+    def _progress(self, step: Step, event: Event) -> None:
+        self._fractions[step.name] = max(event.fraction or 0.0, self._fractions[step.name])
         whole = sum(s.weight for s in self._plan.steps)
         done = sum(self._fractions[s.name] * s.weight for s in self._plan.steps)
-        said = f"{step.name}: {stage}" if stage else step.name
-        self._emit(Event(event="progress", stage=said, fraction=round(done / whole, 4)))
+        said = f"{step.name}: {event.stage}" if event.stage else step.name
+        told = {"stage": said, "fraction": round(done / whole, 4)}
+        self._emit(event.model_copy(update=told))
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -64,7 +64,7 @@ class Predictors:
 
     Args:
         settings: where they are, and how long is waited for them.
-        http: the connections; closed by whoever made them.
+        http: the connections.
         figures: what is counted.
     """
 
@@ -80,12 +80,30 @@ class Predictors:
     async def operations(self) -> list[OperationDescription]:
         """What all of them offer, those that are down too if they have ever been up."""
         await self.refresh()
-        return [o for p in self._all for o in p.operations]
+        return self.offered()
 
     async def bundles(self) -> list[BundleDescription]:
         """The models that they have loaded."""
         await self.refresh()
+        return self.loaded()
+
+    @property
+    def heard_of_all(self) -> bool:
+        """Whether each of them has said at least once what it offers."""
+        return all(p.known for p in self._all)
+
+    def offered(self) -> list[OperationDescription]:
+        """What they offered when they were last asked."""
+        return [o for p in self._all for o in p.operations]
+
+    def loaded(self) -> list[BundleDescription]:
+        """The models that they had loaded when they were last asked."""
         return [b for p in self._all for b in p.bundles]
+
+    def described(self, operation: str) -> OperationDescription | None:
+        """An operation as it was described when its predictor was last asked."""
+        found = self._lookup(operation)
+        return None if found is None else found[1]
 
     async def down(self) -> list[str]:
         """The names of those that are not ready now."""
@@ -182,6 +200,10 @@ class Predictors:
         patience = Patience(self._settings.retry_s)
         return await patiently(once, patience, Telling(emit), self.figures, {})
 
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
     async def watch(self) -> None:
         """Look after all predictors until cancelled, so that metrics tell how they are."""
         while True:
@@ -197,8 +219,9 @@ class Predictors:
         except NotYet as error:
             raise Loss(error.extra["predictors"][0], "unknown", error) from error
         known = offered.request_schema.get("properties", {})
-        # A predictor of somebody else's need not know of steps.
-        instance = {k: v for k, v in request.items() if k != "step" or k in known}
+        # A predictor of somebody else's need not know of steps and attempts.
+        own = {"step", "attempt"}
+        instance = {k: v for k, v in request.items() if k not in own or k in known}
         url = f"{predictor.url}/v1/models/{offered.model}:predict"
         timeout = httpx.Timeout(self._settings.silence_s, connect=self._settings.connect_s)
         try:

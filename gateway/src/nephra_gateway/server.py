@@ -13,6 +13,7 @@ from nephra_contract import logs
 from nephra_contract.parent import end_with_parent
 from nephra_gateway.app import create
 from nephra_gateway.border import Border
+from nephra_gateway.ending import Ending
 from nephra_gateway.settings import GatewaySettings
 
 #: What cancelled requests have to clean up, after the time that they had to end.
@@ -25,7 +26,7 @@ def serve() -> int:
         settings = GatewaySettings()
         if settings.exit_with_parent:
             end_with_parent()
-        ending = asyncio.Event()
+        ending = Ending()
         app = create(settings, ending)
     except ValueError as error:
         logs.line("cannot start", why=str(error))
@@ -59,10 +60,10 @@ class GatewayServer(uvicorn.Server):
     Args:
         config: Uvicorn's own.
         drain_s: how long requests may go on.
-        ending: set when they have to end.
+        ending: of the gateway.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_s: float, ending: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, drain_s: float, ending: Ending) -> None:
         super().__init__(config)
         self._drain_s = drain_s
         self._ending = ending
@@ -80,7 +81,10 @@ class GatewayServer(uvicorn.Server):
         """End; Uvicorn's own would raise the signal again, and kill the process with it."""
         del frame
         if self._loop is not None and not self.should_exit:
-            later = self._loop.call_later
-            self._loop.call_soon_threadsafe(later, self._drain_s, self._ending.set)
+            self._loop.call_soon_threadsafe(self._end, self._loop)
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ending.begun.set()
+        loop.call_later(self._drain_s, self._ending.over.set)

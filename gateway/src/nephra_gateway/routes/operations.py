@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from nephra_contract.errors import NotFound, RequestInvalid
-from nephra_contract.results import new_ticket
-from nephra_gateway.delivery import Emit, body_of, deliver
+from nephra_gateway import audit
+from nephra_gateway.auth import caller_of
+from nephra_gateway.callbacks import check_callback
+from nephra_gateway.delivery import body_of, deliver
 from nephra_gateway.gateway import gateway_of
 from nephra_gateway.problems import MethodRefused
+from nephra_gateway.wishes import wishes_of
 
 router = APIRouter()
 
 _OTHER_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+#: The gateway gives these.
+_OURS = ("ticket", "step", "attempt")
 
 
 @router.post("/{operation:path}")
@@ -30,20 +34,17 @@ async def run(operation: str, request: Request) -> Response:
     await gateway.predictors.expect(operation)
     request.state.counted = operation if gateway.predictors.knows(operation) else "unknown"
     body = await body_of(request, gateway.settings.max_body_bytes)
-    for member in ("ticket", "step"):
+    for member in _OURS:
         if member in body:
             raise RequestInvalid(
                 f"'{member}' is given by the gateway, not by the request.", "Leave it out."
             )
-    ticket = new_ticket()
-    request.state.members["ticket"] = ticket
-
-    async def work(emit: Emit) -> dict[str, Any]:
-        async with gateway.tickets.whole(ticket):
-            given = {"ticket": ticket, "step": ""}
-            return await gateway.predictors.run(operation, {**body, **given}, emit)
-
-    return await deliver(request, work)
+    wishes, caller = wishes_of(request), caller_of(request)
+    with audit.using(caller, body) as used:
+        check_callback(gateway.settings, wishes.callback_url)
+        ticket = await gateway.submissions.submit(operation, body, caller, wishes)
+        request.state.members["ticket"] = used.ticket = ticket.id
+    return await deliver(request, ticket, wishes)
 
 
 @router.api_route("/{address:path}", methods=_OTHER_METHODS)

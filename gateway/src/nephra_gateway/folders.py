@@ -1,0 +1,126 @@
+"""The folders of tickets, and who may write in them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from nephra_contract import logs
+from nephra_contract.errors import Unavailable
+from nephra_contract.messages import Answer
+from nephra_contract.paths import DataRoot
+from nephra_contract.results import (
+    RESULTS,
+    Fence,
+    close_ticket,
+    folder_of,
+    open_ticket,
+    place,
+    while_open,
+    write_json,
+)
+from nephra_gateway.storage import unusable
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Opens and closes what attempts at tickets write in.
+
+    Args:
+        data: the data root.
+    """
+
+    data: DataRoot
+
+    async def open(self, ticket: str, attempt: int) -> None:
+        """Let an attempt write; those before it cannot any more.
+
+        Raises:
+            Unavailable: the data root cannot be written.
+        """
+        await self._change(lambda: open_ticket(self.data, ticket, attempt), ticket)
+
+    async def close(self, ticket: str) -> None:
+        """Let nobody write any more; results that are whole stay, half ones go."""
+        try:
+            await self._change(lambda: self._close(ticket), ticket)
+        except Unavailable:
+            pass  # said in the log
+
+    def found(self, ticket: str, operation: str, step: str) -> dict[str, Any] | None:
+        """What an earlier attempt at a step has made and could not tell of any more."""
+        name = folder_of(operation.replace("/", "-"), step)
+        path = f"{RESULTS}/{ticket}/{name}/manifest.json"
+        try:
+            said = json.loads(self.data.resolve(path).read_text(encoding="utf-8"))
+            paths = {member: made["path"] for member, made in said["outputs"].items()}
+            return Answer(
+                ticket=ticket,
+                operation=said["operation"],
+                manifest_path=path,
+                report=said["report"],
+                volumes_ml=said["volumes_ml"],
+                warnings=said["warnings"],
+                **paths,
+            ).model_dump(mode="json", exclude_none=True)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # there is none, or it is not one of ours
+
+    def _close(self, ticket: str) -> None:
+        close_ticket(self.data, ticket)
+        try:
+            self.data.resolve(f"{RESULTS}/{ticket}").rmdir()
+        except OSError:
+            pass  # it has results, or was never made
+
+    async def place(self, answer: Mapping[str, Any], output_path: str) -> dict[str, str]:
+        """Copies of a found result's files where a request wants them; gives where they are.
+
+        Raises:
+            NephraError: they cannot be put there.
+        """
+        folder = PurePosixPath(output_path).parent
+        members = [m for m in answer if m.endswith("_path") and m != "manifest_path"]
+
+        def copy() -> dict[str, str]:
+            placed = {}
+            for member in members:
+                source = self.data.file(answer[member])
+                path = place(source, self.data, str(folder / source.name), set())
+                placed[member] = self.data.name(path)
+            return placed
+
+        try:
+            return await asyncio.to_thread(copy)
+        except OSError as error:
+            logs.defect("data root cannot be written", error, path=output_path)
+            raise unusable() from error
+
+    async def write_manifest(self, ticket: str, attempt: int, content: Mapping[str, Any]) -> str:
+        """Write a ticket's own manifest, if the attempt may still write; gives its path.
+
+        Raises:
+            Cancelled: another attempt has begun.
+            Unavailable: the data root cannot be written.
+        """
+        path = f"{RESULTS}/{ticket}/manifest.json"
+        await self._change(lambda: self._write(path, ticket, Fence("", attempt), content), ticket)
+        return path
+
+    def _write(self, path: str, ticket: str, fence: Fence, content: Mapping[str, Any]) -> None:
+        final = self.data.resolve(path)
+        made = fence.workshop(final.parent) / final.name
+        with while_open(self.data, ticket, fence):
+            write_json(made, content)
+            made.replace(final)
+
+    async def _change(self, change: Callable[[], None], ticket: str) -> None:
+        try:
+            await asyncio.to_thread(change)
+        except OSError as error:
+            logs.defect("data root cannot be written", error, ticket=ticket)
+            raise unusable() from error
