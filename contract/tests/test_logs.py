@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -69,3 +70,25 @@ def test_what_is_not_json_is_written_as_text(stream: io.StringIO) -> None:
     """A member of any type does not break the log."""
     logs.line("odd", member={1}, other=ValueError("x"))
     assert entries(stream)[0]["member"] == "{1}"
+
+
+def test_what_the_work_is_about_stands_in_every_line(stream: io.StringIO) -> None:
+    """Also in those of libraries and of threads; a line's own members win."""
+
+    async def work() -> None:
+        with logs.about(ticket="1", operation="fat", code=None):
+            logs.line("own")
+            await asyncio.to_thread(logging.getLogger("somebody").warning, "else")
+            with logs.about(ticket="2"):
+                logs.line("inner", operation="merge")
+        logs.line("outside")
+
+    asyncio.run(work())
+    said = entries(stream)
+    assert [(s.get("ticket"), s.get("operation")) for s in said] == [
+        ("1", "fat"),
+        ("1", "fat"),
+        ("2", "merge"),
+        (None, None),
+    ]
+    assert "code" not in said[0]

@@ -10,10 +10,17 @@ import datetime
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, TextIO
 
 #: The attribute of a log record under which `line` keeps its members.
 _MEMBERS = "nephra_members"
+
+#: What the work is about that goes on here.
+_about: ContextVar[Mapping[str, Any]] = ContextVar("nephra_about", default=MappingProxyType({}))
 
 #: Libraries that would write lines of their own per request or per start.
 _TALKATIVE = ("kserve", "kserve.trace", "uvicorn", "uvicorn.access", "uvicorn.error", "httpx")
@@ -35,6 +42,7 @@ class JsonFormatter(logging.Formatter):
             "service": self._service,
             "message": record.getMessage(),
         }
+        said |= _about.get()
         said |= getattr(record, _MEMBERS, {})
         if record.exc_info:
             said["trace"] = self.formatException(record.exc_info)
@@ -61,6 +69,21 @@ def configure(service: str, stream: TextIO | None = None, level: int = logging.I
         talkative.handlers[:] = [logging.NullHandler()]
         talkative.setLevel(logging.WARNING)
         talkative.propagate = True
+
+
+@contextmanager
+def about(**members: Any) -> Iterator[None]:
+    """Every line that is said within the block, also by libraries, bears these members.
+
+    Tasks and threads of asyncio that are begun within it are within it, too. Members that are
+    None are left out.
+    """
+    kept = {name: value for name, value in members.items() if value is not None}
+    before = _about.set({**_about.get(), **kept})
+    try:
+        yield
+    finally:
+        _about.reset(before)
 
 
 def line(message: str, level: int = logging.INFO, **members: Any) -> None:

@@ -101,7 +101,8 @@ class Hands:
             Lost: it ended, by itself or because it did not stop in time.
         """
         self._count += 1
-        self._say({"run": self._count, "model": model, "instances": instances})
+        order = {"run": self._count, "model": model, "instances": instances}
+        self._say({**order, "about": call.members})
         stopping = asyncio.create_task(self._stop(call, self._count))
         try:
             while "event" in (said := await self._next()):

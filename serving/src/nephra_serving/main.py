@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nephra_contract import logs
+from nephra_contract import logs, traces
 from nephra_contract.errors import Cancelled, NephraError, Refused, RequestInvalid
 from nephra_contract.messages import Answer, Problem
 from nephra_contract.parent import end_with_parent
@@ -94,7 +94,11 @@ def _serve(predictor: str, build: Build, settings: ServingSettings) -> int:
     # KServe takes seconds to import, and `run` does not need it.
     from nephra_serving.server import Server
 
-    Server(predictor, post, settings).start()
+    end_traces = traces.begin(predictor)
+    try:
+        Server(predictor, post, settings).start()
+    finally:
+        end_traces()
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from nephra_contract import logs, traces
 from nephra_contract.errors import NephraError, Refused, RequestInvalid
 from nephra_contract.messages import Event, OperationDescription
 from nephra_serving import sdk
@@ -65,8 +66,15 @@ class OperationModel(sdk.Model):  # type: ignore[misc]
         call = current()
         call.members |= {"operation": self._operation.name, "ticket": _ticket(instances)}
 
+        parent = (headers or {}).get(traces.TRACEPARENT)
+
         async def work(listen: Listen) -> dict[str, Any]:
-            return await self._work(instances, listen, call)
+            said = dict(call.members)
+            with (
+                logs.about(**said),
+                traces.span(self._operation.name, parent=parent, kind="server", **said),
+            ):
+                return await self._work(instances, listen, call)
 
         if MEDIA_TYPE in (headers or {}).get("accept", ""):
             call.media_type = MEDIA_TYPE

@@ -264,6 +264,7 @@ class Workers:
             return await hands.work(job.model, job.instances, job.call, job.listen)
         except Lost as error:
             how = await hands.end()
+            logs.line("work ended with its worker", logging.ERROR, how=how, **job.call.members)
             if job.call.stopped.is_set():
                 raise Cancelled(
                     "The work was cancelled.", "Send the request again to start anew."

@@ -72,12 +72,13 @@ class Desk:
 
     def _do(self, runner: Runner, order: Said) -> Said:
         progress = self._progress(self._stops[order["run"]])
-        try:
-            return {"answers": _run(runner, order["model"], order["instances"], progress)}
-        except Exception as error:  # noqa: BLE001  the border between operations and the server
-            return from_error(ours(error))
-        finally:
-            del self._stops[order["run"]]
+        with logs.about(**order["about"]):
+            try:
+                return {"answers": _run(runner, order["model"], order["instances"], progress)}
+            except Exception as error:  # noqa: BLE001  the border between operations and the server
+                return from_error(ours(error))
+            finally:
+                del self._stops[order["run"]]
 
     def _progress(self, stop: threading.Event) -> Progress:
         throttle = Throttle()
