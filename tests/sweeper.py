@@ -32,9 +32,10 @@ class Doom:
         """The function, counted."""
 
         def counted(*args: Any, **named: Any) -> Any:
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self._left -= 1
+            if "dir_fd" not in named:  # so is removed what lies in a folder that was renamed
+                if self._left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self._left -= 1
             return function(*args, **named)
 
         return counted
@@ -42,10 +43,9 @@ class Doom:
 
 async def _main(url: str, data: DataRoot, number: int) -> None:
     doom = Doom(number)
-    # What shutil and pathlib call, file by file.
     for name in ("unlink", "rmdir", "rename"):
         setattr(os, name, doom.over(getattr(os, name)))
-    shutil.rmtree.avoids_symlink_attacks = False
+    shutil.rmtree = doom.over(shutil.rmtree)  # type: ignore[assignment]
     database = Database.of(url)
     database.write = doom.over(database.write)  # type: ignore[method-assign]
     await Janitor(database, data, GatewaySettings(data=data.root), "sweeper").sweep()

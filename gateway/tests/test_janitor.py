@@ -387,14 +387,15 @@ def test_a_sweep_that_is_killed_anywhere_is_finished_by_the_next(
     database_url: str, tmp_path: Path, sweeper: Sweeper
 ) -> None:
     """Before each single change in the database and on disk: nothing is lost, nothing left."""
-    for number in range(_MANY):
+    every = 1 if database_url.startswith("sqlite") else 4  # on disk the same is done
+    for number in range(0, _MANY, every):
         folder = tmp_path / f"data-{number}"
         folder.mkdir()
         data = DataRoot(folder)
         makers.prepare(data)
         if asyncio.run(_sweep_killed(database_url, data, number, sweeper)):
             break
-    assert 10 < number < _MANY - 1
+    assert 10 < number < _MANY - every
 
 
 async def _sweep_killed(url: str, data: DataRoot, number: int, sweeper: Sweeper) -> bool:
