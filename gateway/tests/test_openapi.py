@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -55,20 +56,74 @@ def test_names_of_operations_are_unique_identifiers(document: dict[str, Any]) ->
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", n) for n in document["components"]["schemas"])
 
 
+OPEN = {"/livez", "/healthz", "/readyz", "/openapi.json", "/docs"}
+
+
 def test_every_operation_is_there(document: dict[str, Any], gateway: httpx.Client) -> None:
     """Learned ones and our own, each with its body, answer, problems and security."""
     paths = set(document["paths"])
     assert {f"/{o['name']}" for o in gateway.get("/operations").json()} <= paths
     assert {"/cases", "/labels", "/operations", "/bundles", "/healthz", "/readyz"} <= paths
+    assert {"/tickets", "/tickets/{ticket}/events", "/files", "/files/{path}", "/cache"} <= paths
     assert document["security"] == [{"bearer": []}]
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, verb, entry in verbs(document):
-        assert {"200", "500"} <= set(entry["responses"])
+        assert "500" in entry["responses"]
+        assert {"200", "202", "204"} & set(entry["responses"])
         assert entry["summary"]
-        if verb == "post":
-            assert {"401", "404", "422", "503"} <= set(entry["responses"])
-            assert entry["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-        assert ("security" in entry) == (path in ("/livez", "/healthz", "/readyz"))
+        assert ("security" in entry) == (path in OPEN)
+        if path not in OPEN:
+            assert {"401", "429"} <= set(entry["responses"])
+        if verb in ("post", "put", "delete"):
+            assert {"403", "404", "503"} - set(entry["responses"]) <= {"404"}
+
+
+def test_work_can_be_asked_for_in_every_way(document: dict[str, Any]) -> None:
+    """Each operation, and cases, with all headers, as an answer or as a ticket."""
+    works = [e for _, _, e in verbs(document) if set(e["tags"]) & {"cases", "operations"}]
+    assert len(works) > 5
+    for entry in works:
+        names = {p["name"] for p in entry["parameters"]}
+        assert {"Prefer", "Idempotency-Key", "Priority", "Nephra-Callback"} <= names
+        assert {"200", "202", "401", "404", "422", "503"} <= set(entry["responses"])
+        assert entry["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+
+
+def test_every_address_is_described(gateway: httpx.Client, document: dict[str, Any]) -> None:
+    """What the application serves, but its page, and what is caught by any name."""
+    served = set()
+    for module in ("cache", "cases", "files", "information", "tickets"):
+        found = importlib.import_module(f"nephra_gateway.routes.{module}")
+        served |= {
+            (route.path.replace(":path", ""), method.lower())
+            for route in found.router.routes
+            for method in route.methods
+        }
+    assert served == {
+        (path, verb) for path, verb, e in verbs(document) if "operations" not in e["tags"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/labels", {"GET"}),
+        ("HEAD", "/labels", {"GET"}),
+        ("TRACE", "/labels", {"GET"}),
+        ("POST", "/tickets", {"GET"}),
+        ("PATCH", "/tickets/x", {"GET", "DELETE"}),
+        ("PATCH", "/files/a/b", {"GET", "HEAD", "PUT", "DELETE"}),
+        ("GET", "/cases", {"POST"}),
+        ("GET", "/inference/tumor", {"POST"}),
+    ],
+)
+def test_other_methods_are_told_the_right_ones(
+    gateway: httpx.Client, method: str, path: str, allowed: set[str]
+) -> None:
+    """405 with Allow, as RFC 9110 has it."""
+    answer = gateway.request(method, path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == allowed
 
 
 def test_responses_and_bodies_have_the_members_that_openapi_asks_for(
@@ -89,8 +144,8 @@ def test_responses_and_bodies_have_the_members_that_openapi_asks_for(
 
 def test_tickets_are_not_for_callers(document: dict[str, Any]) -> None:
     """The gateway gives them, so no request schema has one."""
-    for path, _, entry in verbs(document):
-        if "requestBody" in entry and path != "/cases":
+    for _, _, entry in verbs(document):
+        if "operations" in entry["tags"]:
             schema = entry["requestBody"]["content"]["application/json"]["schema"]["$ref"]
             name = schema.rsplit("/", 1)[-1]
             members = document["components"]["schemas"][name]["properties"]

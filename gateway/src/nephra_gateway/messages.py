@@ -130,6 +130,13 @@ class FileView(Message):
     sha256: str | None = None
 
 
+class Received(Message):
+    """How much of an upload has come."""
+
+    path: str
+    bytes: int
+
+
 class FilePage(Message):
     """What lies in one folder."""
 

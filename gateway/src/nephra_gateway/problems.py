@@ -138,6 +138,8 @@ def problem_response(error: NephraError) -> Response:
         retry_after = 10
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
+    if isinstance(error, MethodRefused):
+        headers["Allow"] = ", ".join(error.extra.get("allow", []))
     if problem.status == 401:
         known = isinstance(error, Unauthorized) and error.code == "token_unknown"
         headers["WWW-Authenticate"] = 'Bearer realm="nephra"' + (
@@ -193,8 +195,11 @@ def _invalid(error: RequestValidationError) -> NephraError:
 def _http(error: HTTPException) -> NephraError:
     if error.status_code == 404:
         return NotFound("There is nothing at this address.", "The documentation is at /docs.")
+    allowed = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow", "")
     return MethodRefused(
-        "This address does not answer that method.", "The documentation at /docs shows which."
+        "This address does not answer that method.",
+        "The documentation at /docs shows which.",
+        allow=[method.strip() for method in allowed.split(",") if method.strip()],
     )
 
 

@@ -55,8 +55,8 @@ def _entry(document: Mapping[str, Any], path: str, verb: str, entry: Mapping[str
     return (
         f'<details><summary><span class="verb">{verb.upper()}</span> <code>{escape(path)}</code> '
         f"{escape(entry['summary'])}</summary>{_paragraphs(entry.get('description', ''))}"
-        f"{_members(document, content.get('schema'))}{_example(path, content.get('examples'))}"
-        "</details>"
+        f"{_members(document, content.get('schema'))}{_parameters(entry)}"
+        f"{_example(path, content.get('examples'))}{_answers(document, entry)}</details>"
     )
 
 
@@ -75,6 +75,26 @@ def _members(document: Mapping[str, Any], schema: Mapping[str, Any] | None) -> s
         for name, member in found.get("properties", {}).items()
     )
     return f"<table><tr><th>member</th><th>type</th><th>meaning</th></tr>{rows}</table>"
+
+
+def _parameters(entry: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{escape(given['name'])}</code></td><td>{escape(given['in'])}</td>"
+        f"<td>{escape(given['description'])}</td></tr>"
+        for given in entry.get("parameters", [])
+    )
+    if not rows:
+        return ""
+    return f"<table><tr><th>parameter</th><th>where</th><th>meaning</th></tr>{rows}</table>"
+
+
+def _answers(document: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    rows = ""
+    for status, found in entry["responses"].items():
+        if "$ref" in found:
+            found = document["components"]["responses"][found["$ref"].rsplit("/", 1)[-1]]
+        rows += f"<tr><td>{status}</td><td>{escape(found['description'])}</td></tr>"
+    return f"<table><tr><th>answer</th><th>meaning</th></tr>{rows}</table>"
 
 
 def _kind(member: Mapping[str, Any]) -> str:

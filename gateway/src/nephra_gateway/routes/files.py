@@ -20,7 +20,7 @@ from nephra_gateway import audit
 from nephra_gateway.auth import caller_of
 from nephra_gateway.downloads import answer as download
 from nephra_gateway.fields import Conditions, Digest, Span
-from nephra_gateway.messages import FilePage, FileView
+from nephra_gateway.messages import FilePage, FileView, Received
 from nephra_gateway.problems import RangeMissing, Stalled, WrongMediaType, problem_response
 from nephra_gateway.staging import OffsetWrong
 from nephra_gateway.tree import Found, Tree
@@ -227,8 +227,9 @@ def _upload_of(path: str, request: Request) -> Upload:
 def _stored(stored: Stored) -> Response:
     """The answer to an upload."""
     if stored.found is None:
-        progress = {"path": stored.path, "bytes": stored.size}
-        return JSONResponse(progress, 202, {"Upload-Offset": str(stored.size)})
+        progress = Received(path=stored.path, bytes=stored.size)
+        headers = {"Upload-Offset": str(stored.size)}
+        return JSONResponse(progress.model_dump(mode="json"), 202, headers)
     view = _view(stored.path, stored.found, stored.sha256)
     headers = {"ETag": stored.found.tag, "Location": f"/files/{quote(stored.path)}"}
     return JSONResponse(view.model_dump(mode="json"), 201 if stored.created else 200, headers)

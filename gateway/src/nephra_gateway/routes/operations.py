@@ -11,12 +11,14 @@ from nephra_gateway.auth import caller_of
 from nephra_gateway.callbacks import check_callback
 from nephra_gateway.delivery import body_of, deliver
 from nephra_gateway.gateway import gateway_of
+from nephra_gateway.jobs import CASES
+from nephra_gateway.openapi import methods_of
 from nephra_gateway.problems import MethodRefused
 from nephra_gateway.wishes import wishes_of
 
 router = APIRouter()
 
-_OTHER_METHODS = ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 #: The gateway gives these.
 _OURS = ("ticket", "step", "attempt")
@@ -30,6 +32,7 @@ async def run(operation: str, request: Request) -> Response:
         NephraError: it is not offered, or what its predictor says.
     """
     gateway = gateway_of(request)
+    _check_method(methods_of(operation))
     request.state.members["operation"] = operation[:100]
     await gateway.predictors.expect(operation)
     request.state.counted = operation if gateway.predictors.knows(operation) else "unknown"
@@ -54,8 +57,16 @@ async def nothing(address: str, request: Request) -> Response:
     Raises:
         MethodRefused, NotFound: always one of them.
     """
-    if address == "cases" or gateway_of(request).predictors.knows(address):
-        raise MethodRefused(
-            "This address takes POST alone.", "Send the request with POST; /docs shows its body."
-        )
+    posted = address == CASES or gateway_of(request).predictors.knows(address)
+    _check_method(["POST"] if posted else methods_of(address))
     raise NotFound("There is nothing at this address.", "The documentation is at /docs.")
+
+
+def _check_method(methods: list[str]) -> None:
+    """Refuse a method at an address that takes these alone, if any."""
+    if methods:
+        raise MethodRefused(
+            f"This address takes {' and '.join(methods)} alone.",
+            "The documentation at /docs shows it.",
+            allow=methods,
+        )

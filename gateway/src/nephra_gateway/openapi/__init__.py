@@ -16,32 +16,62 @@ from nephra_contract.messages import (
     OperationDescription,
     Problem,
 )
-from nephra_gateway.messages import CaseAnswer, CaseRequest, Health
+from nephra_gateway.messages import (
+    CacheView,
+    CaseAnswer,
+    CaseRequest,
+    FilePage,
+    FileView,
+    Health,
+    Received,
+    TicketPage,
+    TicketView,
+)
+from nephra_gateway.openapi.addresses import methods_of, static
+from nephra_gateway.openapi.answers import ALWAYS, NDJSON, components, problems, ref, response
+from nephra_gateway.openapi.parameters import WISHES
 
-NDJSON = "application/x-ndjson"
-PROBLEM = "application/problem+json"
+__all__ = ["describe", "methods_of"]
+
 _REF = "#/components/schemas/{model}"
-_MODELS = (Answer, BundleDescription, CaseAnswer, CaseRequest, Event, Health, OperationDescription)
+_MODELS = (
+    Answer,
+    BundleDescription,
+    CacheView,
+    CaseAnswer,
+    CaseRequest,
+    Event,
+    FilePage,
+    FileView,
+    Health,
+    OperationDescription,
+    Received,
+    TicketPage,
+    TicketView,
+)
+
+#: Where people begin to read.
+_TAGS = {
+    "cases": "The whole way.",
+    "operations": "One step.",
+    "tickets": "What was asked for, and how far it is.",
+    "files": "What lies in the data root.",
+    "information": "What there is.",
+}
 
 _CASE_EXAMPLE = {
     "phases": {"A": "cases/17/arterial.nii.gz", "D": "cases/17/delayed.nii.gz"},
     "structures": ["kidney", "tumor", "ureter"],
 }
 
-#: status → what it means; each answers with a problem document.
-_PROBLEMS = {
-    "400": "A path outside of the data root.",
-    "401": "No bearer token, or one that is not known.",
-    "404": "A file, operation or bundle that is not there.",
-    "413": "A volume or a body over the limit.",
-    "415": "A body that is not JSON.",
-    "422": "Something in the request or its files that cannot be worked on.",
-    "500": "A defect of nephra.",
-    "502": "A predictor that died at this work again and again.",
-    "503": "A predictor that does not answer, and was waited for.",
-    "504": "A predictor that took too long.",
-    "507": "Not enough memory.",
-}
+#: The gateway gives these; a request that brings one is refused.
+_OURS = frozenset({"attempt", "step", "ticket"})
+
+#: What may become of a request for work.
+_REFUSALS = (
+    *("400", "403", "404", "409", "415", "422", "499", "502", "503", "504", "507"),
+    *ALWAYS,
+)
 
 
 def describe(operations: Iterable[OperationDescription], auth: str) -> dict[str, Any]:
@@ -52,7 +82,7 @@ def describe(operations: Iterable[OperationDescription], auth: str) -> dict[str,
         auth: `bearer` or `none`.
     """
     schemas = _schemas()
-    paths: dict[str, Any] = {**_information(), "/cases": {"post": _cases()}}
+    paths: dict[str, Any] = {**static(), "/cases": {"post": _cases()}}
     for operation in operations:
         name = _schema_name(operation.name)
         schemas |= _request_schemas(name, operation.request_schema)
@@ -68,15 +98,11 @@ def describe(operations: Iterable[OperationDescription], auth: str) -> dict[str,
         },
         # Where this document is: an ingress may have the gateway under a path.
         "servers": [{"url": "."}],
-        "tags": [
-            {"name": "cases", "description": "The whole way."},
-            {"name": "operations", "description": "One step."},
-            {"name": "information", "description": "What there is."},
-        ],
+        "tags": [{"name": n, "description": text} for n, text in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),
-            "responses": {f"Problem{s}": _problem(d) for s, d in _PROBLEMS.items()},
+            "responses": components(),
         },
     }
     if auth == "bearer":
@@ -91,7 +117,8 @@ def _cases() -> dict[str, Any]:
         "tags": ["cases"],
         "summary": "From CT phases to one named 3D scene.",
         "description": "Runs the models that the phases allow, mends and merges their masks and "
-        "makes one surface per structure. Hanging up cancels all of it.",
+        "makes one surface per structure. Hanging up cancels it, unless `Prefer` was said.",
+        "parameters": [dict(p) for p in WISHES],
         "requestBody": _body("CaseRequest", _CASE_EXAMPLE),
         "responses": _responses("CaseAnswer"),
     }
@@ -103,76 +130,34 @@ def _operation(operation: OperationDescription, name: str) -> dict[str, Any]:
         "tags": ["operations"],
         "summary": operation.summary,
         "description": operation.description,
+        "parameters": [dict(p) for p in WISHES],
         "requestBody": _body(name, operation.example),
         "responses": _responses("Answer"),
     }
 
 
 def _body(schema: str, example: Mapping[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": _ref(schema)}
+    content: dict[str, Any] = {"schema": ref(schema)}
     if example:
         content["examples"] = {"usual": {"summary": "A usual request", "value": dict(example)}}
     return {"required": True, "content": {"application/json": content}}
 
 
 def _responses(schema: str) -> dict[str, Any]:
-    done = {
-        "description": "Done; or, if that is accepted, the events of the work, one a line. "
+    done = response(
+        "Done; or, if that is accepted, the events of the work, one a line. "
         "The last event is a `result` with the same content, or a `problem`.",
-        "content": {
-            "application/json": {"schema": _ref(schema)},
-            NDJSON: {"schema": _ref("Event")},
-        },
-    }
-    return {"200": done, **_problems(*_PROBLEMS)}
-
-
-def _information() -> dict[str, Any]:
-    table = {"type": "object", "additionalProperties": {"type": "object"}}
-    return {
-        "/labels": _get("get_labels", "What the numbers in a mask mean.", table),
-        "/operations": _get(
-            "list_operations", "What the predictors offer.", _list("OperationDescription")
-        ),
-        "/bundles": _get("list_bundles", "The models that are loaded.", _list("BundleDescription")),
-        "/livez": _get("get_life", "Whether the gateway lives.", _ref("Health"), secure=False),
-        "/healthz": _get(
-            "get_health",
-            "Whether the gateway can take requests: it lives, and its data root can be used.",
-            _ref("Health"),
-            secure=False,
-        ),
-        "/readyz": _get(
-            "get_readiness", "Whether all predictors are ready.", _ref("Health"), secure=False
-        ),
-    }
-
-
-def _get(name: str, summary: str, schema: Mapping[str, Any], secure: bool = True) -> dict[str, Any]:
-    responses = {
-        "200": {
-            "description": summary,
-            "content": {"application/json": {"schema": dict(schema)}},
-        },
-        **_problems(*(("401", "500") if secure else ("500", "503"))),
-    }
-    get: dict[str, Any] = {
-        "operationId": name,
-        "tags": ["information"],
-        "summary": summary,
-        "responses": responses,
-    }
-    if not secure:
-        get["security"] = []
-    return {"get": get}
-
-
-def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {PROBLEM: {"schema": _ref("Problem")}}}
-
-
-def _problems(*statuses: str) -> dict[str, Any]:
-    return {s: {"$ref": f"#/components/responses/Problem{s}"} for s in statuses}
+        ref(schema),
+        "Nephra-Ticket",
+        media={NDJSON: {"schema": ref("Event")}},
+        sometimes=("X-Nephra-Cache",),
+    )
+    later = response(
+        "Not done yet; `Location` tells.",
+        ref("TicketView"),
+        *("Location", "Nephra-Ticket", "Preference-Applied"),
+    )
+    return {"200": done, "202": later, **problems(*_REFUSALS)}
 
 
 def _schemas() -> dict[str, Any]:
@@ -192,8 +177,7 @@ def _request_schemas(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     prefix = f"{name}_"
     own = {k: v for k, v in schema.items() if k != "$defs"}
     properties = own.get("properties", {})
-    # The gateway gives tickets; a request that brings one is refused.
-    own["properties"] = {k: v for k, v in properties.items() if k not in ("ticket", "step")}
+    own["properties"] = {k: v for k, v in properties.items() if k not in _OURS}
     parts = {prefix + k: v for k, v in schema.get("$defs", {}).items()}
     return {k: _moved(v, prefix) for k, v in {name: own, **parts}.items()}
 
@@ -211,11 +195,3 @@ def _moved(schema: Any, prefix: str) -> Any:
 
 def _schema_name(operation: str) -> str:
     return "".join(p.title() for p in re.split(r"\W|_", operation)) + "Request"
-
-
-def _list(schema: str) -> dict[str, Any]:
-    return {"type": "array", "items": _ref(schema)}
-
-
-def _ref(schema: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{schema}"}
