@@ -36,7 +36,7 @@ OPERATION = "postprocess/toy"
 INPUT = "mask.nii.gz"
 
 #: Bounded, so that a program that lost its way ends.
-_WAITS = 6000
+_WAITS = 12_000
 
 
 def labels(value: int = 1) -> LabelMap:
@@ -76,6 +76,15 @@ async def opened(
         await cache.close()
         await contents.close()
         await database.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    for _ in range(_WAITS):
+        if true():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never became so")
 
 
 async def submitted(cache: Cache, data: DataRoot) -> str:
@@ -128,11 +137,8 @@ async def _main(url: str, data: DataRoot, count: int) -> None:
     async def run(ticket: str) -> dict[str, Any]:
         with (data.root / "runs").open("a") as runs:
             runs.write(f"{os.getpid()}\n")
-        for _ in range(_WAITS):
-            if (data.root / "go").exists():
-                return await asyncio.to_thread(result, data, ticket)
-            await asyncio.sleep(0.01)
-        raise AssertionError("nobody said go")
+        await until((data.root / "go").exists)
+        return await asyncio.to_thread(result, data, ticket)
 
     async with opened(url, data, lease_s=1) as cache:
         made = await asyncio.gather(*(ask(cache, data, run) for _ in range(count)))

@@ -74,6 +74,11 @@ def play(database_url: str, root: DataRoot) -> Callable[[Test], None]:
     return run
 
 
+def waiting(cache: Cache) -> int:
+    """How many wait for what another one makes."""
+    return cache.flights.waiting
+
+
 async def rows(database: Database, table: sa.Table) -> list[Any]:
     """All rows of a table."""
     return await database.read(lambda c: list(c.execute(sa.select(table))))
@@ -125,9 +130,7 @@ def test_everybody_who_waits_hears_of_a_failure(
     async def test(cache: Cache) -> None:
         asking = [asyncio.ensure_future(makers.ask(cache, root, maker)) for _ in range(10)]
         await maker.begun.wait()
-        while len(cache.flights._flights) != 1:
-            await asyncio.sleep(0)
-        await asyncio.to_thread(lambda: None)
+        await makers.until(lambda: waiting(cache) == 9)
         assert maker.held is not None
         maker.held.set()
         found = await asyncio.gather(*asking, return_exceptions=True)
@@ -152,12 +155,11 @@ def test_what_concerns_one_ticket_fails_that_one(
         first = asyncio.ensure_future(makers.ask(cache, root, maker))
         await maker.begun.wait()
         others = [asyncio.ensure_future(makers.ask(cache, root, maker)) for _ in range(5)]
-        while len(maker.runs) < 2:
-            assert maker.held is not None
-            maker.held.set()
-            await asyncio.wait({first})
-            maker.failing = None
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: waiting(cache) == 5)
+        assert maker.held is not None
+        maker.held.set()
+        await asyncio.wait({first})
+        maker.failing = None
         with pytest.raises(type(error)):
             await first
         made = await asyncio.gather(*others)
@@ -177,6 +179,7 @@ def test_whoever_is_cancelled_is_followed_by_another(
         first = asyncio.ensure_future(makers.ask(cache, root, maker))
         await maker.begun.wait()
         others = [asyncio.ensure_future(makers.ask(cache, root, maker)) for _ in range(5)]
+        await makers.until(lambda: waiting(cache) == 5)
         maker.begun.clear()
         first.cancel()
         await asyncio.wait({first})
@@ -240,14 +243,13 @@ def test_a_fresh_result_takes_the_place_of_the_old(
         asking = [
             asyncio.ensure_future(makers.ask(cache, root, maker, fresh=True)) for _ in range(3)
         ]
-        while len(maker.runs) < 2:
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: waiting(cache) == 2)
         assert (await makers.ask(cache, root, maker)).entry == old.entry
-        while len({t.get_name() for t in asking if not t.done()}) != 3:
-            await asyncio.sleep(0)
         maker.held.set()
         made = await asyncio.gather(*asking)
-        assert {m.entry for m in made} != {old.entry}
+        assert len(maker.runs) == 2
+        assert old.entry not in {m.entry for m in made}
+        assert len({m.entry for m in made}) == 1
         assert (await makers.ask(cache, root, maker)).entry == made[-1].entry
 
     play(test)
@@ -315,9 +317,7 @@ def test_those_who_wait_for_what_cannot_be_shared_make_their_own(
 
     async def test(cache: Cache) -> None:
         asking = [asyncio.ensure_future(makers.ask(cache, root, run)) for _ in range(4)]
-        await maker.begun.wait()
-        for _ in range(200):
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: waiting(cache) == 3)
         assert len(maker.runs) == 1
         assert maker.held is not None
         maker.held.set()
@@ -354,7 +354,6 @@ def test_parts_are_found_made_and_waited_for_side_by_side(
 
             async def give(part: str, made: Made) -> None:
                 given[part] = made
-                seen.set()
 
             steps.append(given)
             keys = {part: f"key of {part}" for part in parts}
@@ -363,21 +362,16 @@ def test_parts_are_found_made_and_waited_for_side_by_side(
             return given
 
         steps: list[dict[str, Made]] = []
-        seen = asyncio.Event()
         gates["a"].set()
         await step("a")
         first = asyncio.ensure_future(step("b"))
-        while len(calls) < 2:
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: len(calls) == 2)
         second = asyncio.ensure_future(step("a", "b", "c", "d"))
-        while len(calls) < 3:
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: len(calls) == 3)
         assert calls == [["a"], ["b"], ["c", "d"]]
-        while set(steps[2]) != {"a"}:
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: set(steps[2]) == {"a"})
         gates["c"].set()
-        while set(steps[2]) != {"a", "c"}:
-            await asyncio.sleep(0.001)
+        await makers.until(lambda: set(steps[2]) == {"a", "c"})
         gates["b"].set()
         gates["d"].set()
         await first

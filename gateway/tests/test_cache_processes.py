@@ -199,8 +199,7 @@ def test_a_failure_reaches_those_who_wait_in_another_process(
             making = asyncio.ensure_future(makers.ask(one, data, fail))
             await begun.wait()
             waiting = asyncio.ensure_future(makers.ask(other, data, never))
-            while not other.flights._all("watched"):
-                await asyncio.sleep(0.001)
+            await makers.until(lambda: other.flights.waiting == 1)
             held.set()
             found = await asyncio.gather(making, waiting, return_exceptions=True)
             assert all(isinstance(error, NephraError) for error in found)

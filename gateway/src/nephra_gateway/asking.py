@@ -136,7 +136,7 @@ class Asking:
             await self._given(part, made)
 
     async def _wait(self, part: str, flight: Flight) -> None:
-        landing = await asyncio.shield(flight.landed)
+        landing = await self.cache.flights.wait(flight)
         if landing.entry is not None:
             await self._use(part, landing.entry)
         elif landing.problem is not None:

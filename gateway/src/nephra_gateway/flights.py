@@ -91,6 +91,8 @@ class Flights:
 
     database: Database
     lease_s: float
+    #: How many wait for what another one makes.
+    waiting: int = 0
     _flights: dict[str, Flight] = field(default_factory=dict, repr=False)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
     _loops: list[asyncio.Task[None]] = field(default_factory=list, repr=False)
@@ -137,6 +139,14 @@ class Flights:
             self._soon(self._undo(claiming, list(tokens.values())))
             raise
         return self._boarded(claimed, new, others)
+
+    async def wait(self, flight: Flight) -> Landing:
+        """Wait for what another one makes."""
+        self.waiting += 1
+        try:
+            return await asyncio.shield(flight.landed)
+        finally:
+            self.waiting -= 1
 
     async def register(self, flight: Flight, result: Result) -> Entry | None:
         """Let a result be found by everybody; None if somebody else has taken over."""
