@@ -50,6 +50,7 @@ def test_tickets_and_turns_are_shown(tmp_path: Path) -> None:
 
     assert value("tickets", state="queued") == 2
     assert value("tickets", state="running") == 1
+    assert value("tickets", state="failed") == 0
     assert (value("tickets_oldest_seconds") or 0) > 0
     assert value("queue_length", predictor="nnunet") == 1
     assert (value("queue_oldest_seconds", predictor="nnunet") or 0) > 0

@@ -22,6 +22,7 @@ from nephra_gateway.ending import Ending
 from nephra_gateway.figures import Figures
 from nephra_gateway.folders import Folders
 from nephra_gateway.gateway import Gateway
+from nephra_gateway.gauges import Gauges
 from nephra_gateway.janitor import Janitor
 from nephra_gateway.jobs import Jobs
 from nephra_gateway.journal import AWAY_S
@@ -33,6 +34,7 @@ from nephra_gateway.stages import Tools
 from nephra_gateway.storage import Storage
 from nephra_gateway.store.database import Database
 from nephra_gateway.submissions import Submissions
+from nephra_gateway.tracing import observed
 from nephra_gateway.webhooks import Webhooks
 from nephra_gateway.worker import Worker
 
@@ -73,7 +75,7 @@ def assemble(settings: GatewaySettings, ending: Ending) -> Gateway:
         database,
         board,
         tools,
-        jobs,
+        observed(jobs, figures),
         holder=holder,
         at_once=settings.tickets_at_once if settings.work else 0,
         lease_s=settings.lease_s,
@@ -94,7 +96,7 @@ def assemble(settings: GatewaySettings, ending: Ending) -> Gateway:
         figures,
         ending,
         Janitor(database, data, settings, holder),
-        Webhooks(settings, database),
+        Webhooks(settings, database, count=figures.told),
     )
 
 
@@ -110,6 +112,8 @@ async def going_on(gateway: Gateway) -> AsyncIterator[None]:
     if settings.metrics_port != 0:
         gateway.figures.serve(settings.host, settings.metrics_port)
         tasks.append(asyncio.create_task(gateway.predictors.watch()))
+        gauges = Gauges(gateway.database, gateway.figures, settings.predictors, settings.limits)
+        tasks.append(asyncio.create_task(_steadily(gauges.watch)))
     try:
         yield
     finally:

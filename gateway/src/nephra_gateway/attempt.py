@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
-from nephra_contract import logs
+from nephra_contract import logs, traces
 from nephra_contract.errors import InternalError, TimedOut, Unavailable
 from nephra_contract.messages import Event, Problem
 from nephra_gateway.problems import Relayed
@@ -53,7 +53,7 @@ async def attempt(
             "POST",
             url,
             json={"instances": [dict(request)]},
-            headers={"Accept": NDJSON},
+            headers={"Accept": NDJSON, **traces.headers()},
             timeout=timeout,
         ) as response:
             if response.is_error:

@@ -60,14 +60,14 @@ class Figures:
 
     def _of_tickets(self) -> None:
         """What waits and runs in all gateways, and what this one has done."""
-        self.tickets = self._gauge("tickets", "Tickets that wait and that run.", "state")
+        self.tickets = self._gauge("tickets", "Tickets that are kept.", "state")
         self.tickets_oldest = self._gauge(
             "tickets_oldest_seconds", "Age of the oldest ticket that waits; 0 without one."
         )
-        self.tickets_ended = Counter(
-            f"{_PREFIX}_tickets_ended",
-            "Tickets that have ended.",
-            ["operation", "state"],
+        self.worked = Counter(
+            f"{_PREFIX}_tickets_worked",
+            "Tickets that were worked on to their end.",
+            ["operation", "outcome"],
             registry=self.registry,
         )
         self.queue_length = self._gauge(
@@ -98,6 +98,11 @@ class Figures:
         """Count a request that has been answered."""
         self.requests.labels(operation, str(status)).inc()
         self.seconds.labels(operation).observe(seconds)
+
+    def told(self, outcome: str) -> None:
+        """Count an attempt to tell somebody that a ticket has ended."""
+        failed = "given_up" if outcome.endswith("given up") else "failed"
+        self.webhooks.labels(outcome if outcome == "delivered" else failed).inc()
 
     def serve(self, host: str, port: int) -> None:
         """Show them on a port of their own, from a thread of its own.

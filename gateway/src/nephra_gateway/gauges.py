@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import get_args
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from nephra_contract.errors import Unavailable
 from nephra_gateway.figures import Figures
-from nephra_gateway.store import tickets, turns
+from nephra_gateway.store import schema, tickets, turns
 from nephra_gateway.store.database import Database
 from nephra_gateway.store.listing import Queue
+from nephra_gateway.store.ticket import State
 from nephra_gateway.store.turns import Waiting
 
 #: As often as a Prometheus looks.
@@ -60,9 +63,9 @@ class Gauges:
         Raises:
             Unavailable: the database is away.
         """
-        queue, waiting = await self._database.read(_read)
-        self._figures.tickets.labels("queued").set(queue.queued)
-        self._figures.tickets.labels("running").set(queue.running)
+        states, queue, waiting = await self._database.read(_read)
+        for state in get_args(State):
+            self._figures.tickets.labels(state).set(states.get(state, 0))
         self._figures.tickets_oldest.set(queue.oldest_s)
         for predictor in sorted({*self._predictors, *waiting}):
             found = waiting.get(predictor, _NONE)
@@ -71,5 +74,7 @@ class Gauges:
             self._figures.turns.labels(predictor).set(found.held)
 
 
-def _read(connection: Connection) -> tuple[Queue, dict[str, Waiting]]:
-    return tickets.queue(connection), turns.figures(connection)
+def _read(connection: Connection) -> tuple[dict[str, int], Queue, dict[str, Waiting]]:
+    counted = sa.select(schema.tickets.c.state, sa.func.count()).group_by(schema.tickets.c.state)
+    states: dict[str, int] = dict(connection.execute(counted).tuples().all())
+    return states, tickets.queue(connection), turns.figures(connection)

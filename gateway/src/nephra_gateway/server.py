@@ -9,12 +9,13 @@ from types import FrameType
 
 import uvicorn
 
-from nephra_contract import logs
+from nephra_contract import logs, traces
 from nephra_contract.parent import end_with_parent
 from nephra_gateway.app import create
 from nephra_gateway.border import Border
 from nephra_gateway.ending import Ending
 from nephra_gateway.settings import GatewaySettings
+from nephra_gateway.tracing import Traced
 
 #: What cancelled requests have to clean up, after the time that they had to end.
 _CLEANING_S = 10
@@ -22,6 +23,7 @@ _CLEANING_S = 10
 
 def serve() -> int:
     """Serve until SIGTERM or SIGINT; gives the process's exit status."""
+    end_traces = traces.begin("gateway")
     try:
         settings = GatewaySettings()
         if settings.exit_with_parent:
@@ -32,14 +34,17 @@ def serve() -> int:
         logs.line("cannot start", why=str(error))
         return 2
     server = GatewayServer(configuration(app, settings), settings.drain_s, ending)
-    server.run()
+    try:
+        server.run()
+    finally:
+        end_traces()
     return 0 if server.started else 1
 
 
 def configuration(app: Border, settings: GatewaySettings) -> uvicorn.Config:
     """Uvicorn's settings."""
     return uvicorn.Config(
-        app,
+        Traced(app),
         host=settings.host,
         port=settings.port,
         log_config=None,

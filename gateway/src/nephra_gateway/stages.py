@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nephra_contract import traces
 from nephra_contract.errors import NephraError
 from nephra_contract.messages import Event, OperationDescription
 from nephra_contract.paths import DataRoot
@@ -74,7 +75,8 @@ class Stages:
         """
         run = _Run(self._tools, self.journal, step, label, request, emit)
         try:
-            return await run.run()
+            with traces.span(step.operation, step=step.name):
+                return await run.run()
         except NephraError:
             for part in step.results:
                 if self.journal.steps[part].get("state") != "finished":
@@ -112,6 +114,7 @@ class _Run:
         emit: Emit,
     ) -> None:
         self._tools = tools
+        self._figures = tools.predictors.figures
         self._journal = journal
         self._ticket = journal.ticket
         self._step = step
@@ -193,6 +196,8 @@ class _Run:
             cached=made.cached,
             seconds=round(made.seconds, 3),
         )
+        if not made.cached and made.seconds > 0:
+            self._figures.steps.labels(self._operation(part)).observe(made.seconds)
         self._take(part, answer)
 
     async def _make(self, parts: Sequence[str], done: Done) -> None:
@@ -219,7 +224,8 @@ class _Run:
         place = Place(predictor.name, self._ticket.id, self._step.name, rank)
         async with self._tools.queues.turn(place, self._emit):
             await self._journal.save()  # who has lost the ticket stops here
-            await self._work(parts, done)
+            with self._figures.busy.at_work(predictor.name):
+                await self._work(parts, done)
 
     async def _work(self, parts: Sequence[str], done: Done) -> None:
         request = {

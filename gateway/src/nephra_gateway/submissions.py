@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from nephra_contract import traces
 from nephra_contract.errors import NotFound
 from nephra_contract.results import new_ticket
 from nephra_gateway.auth import Caller
@@ -77,6 +78,7 @@ class Submissions:
             idempotency_key=wishes.idempotency_key,
             callback_url=wishes.callback_url,
             fresh=wishes.fresh,
+            trace=traces.current(),
         )
         done = None if wishes.fresh else await self.jobs.done(asked)
         if done is not None:

@@ -14,6 +14,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,10 @@ _GONE = 410
 _PREFIX = "whsec_"
 
 
+def _uncounted(_: str) -> None:
+    """Count nothing."""
+
+
 @dataclass(frozen=True)
 class Webhooks:
     """Tells addresses of what has ended, each until it has understood.
@@ -56,11 +61,13 @@ class Webhooks:
         settings: which hosts may be told, and with which secret it is signed.
         database: what is to be told.
         resolve: finds the addresses of a host.
+        count: hears what came of each attempt.
     """
 
     settings: GatewaySettings
     database: Database
     resolve: Resolve = look_up
+    count: Callable[[str], None] = _uncounted
 
     def __post_init__(self) -> None:
         """Find out at start what would else be found out after a day.
@@ -100,6 +107,7 @@ class Webhooks:
                 outcome = await self._later(delivery, outcome)
         except Unavailable:
             pass  # said in the log
+        self.count(outcome)
         logs.line(
             "webhook",
             logging.INFO if outcome == "delivered" else logging.WARNING,

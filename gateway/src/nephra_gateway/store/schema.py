@@ -82,6 +82,7 @@ tickets = sa.Table(
     sa.Column("stage", Words, nullable=False),
     sa.Column("idempotency_key", Words),
     sa.Column("callback_url", Words),
+    sa.Column("trace", Words),
     sa.Column("request", Json(), nullable=False),
     sa.Column("steps", Json(), nullable=False),
     sa.Column("problem", Json()),

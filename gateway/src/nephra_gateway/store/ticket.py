@@ -33,6 +33,7 @@ class Asked:
         idempotency_key: who asks twice with the same one gets one ticket.
         callback_url: who is told when it has ended.
         fresh: nothing is taken from the cache.
+        trace: W3C traceparent of who asks.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Asked:
     idempotency_key: str | None = None
     callback_url: str | None = None
     fresh: bool = False
+    trace: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

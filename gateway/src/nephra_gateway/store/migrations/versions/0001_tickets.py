@@ -42,6 +42,7 @@ def _tickets() -> None:
         sa.Column("stage", sa.Text, nullable=False),
         sa.Column("idempotency_key", sa.Text),
         sa.Column("callback_url", sa.Text),
+        sa.Column("trace", sa.Text),
         sa.Column("request", sa.JSON, nullable=False),
         sa.Column("steps", sa.JSON, nullable=False),
         sa.Column("problem", sa.JSON),
