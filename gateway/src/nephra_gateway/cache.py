@@ -17,6 +17,7 @@ from nephra_gateway.content import Contents
 from nephra_gateway.figures import Figures
 from nephra_gateway.flights import Flights
 from nephra_gateway.keys import Files
+from nephra_gateway.lookup import Lookup
 from nephra_gateway.messages import CacheView
 from nephra_gateway.registration import Registration, new_entry
 from nephra_gateway.settings import GatewaySettings
@@ -57,6 +58,7 @@ class Cache:
         self.flights = Flights(database, settings.lease_s)
         self.registration = Registration(data, contents)
         self.usage = Usage(database, figures, min(TOUCH_S, settings.cache_unused_s / 4))
+        self._lookup = Lookup(database)
         self._settings = settings
         self._flushing: asyncio.Task[None] | None = None
 
@@ -113,7 +115,7 @@ class Cache:
         Raises:
             Unavailable: the database is away.
         """
-        entry = await self.database.read(lambda c: store.find(c, key))
+        entry = await self._lookup.find(key)
         if entry is None:
             return None
         damaged = await self._damaged(entry)

@@ -121,16 +121,23 @@ def agrees(manifest: Mapping[str, Any], expected: Files) -> bool:
     files = {m: digests for m, digests in expected.items() if m.endswith(_PATH)}
     every = {digest for digests in files.values() for digest in digests}
     for member, items in inputs.items():
-        read = [item.get("sha256") for item in items]
+        read = _digests(items)
         if read != files[member] if member in files else not set(read) <= every:
             return False
     bundle = manifest.get("bundle")
     if isinstance(bundle, dict) and expected.get(_BUNDLE) != [bundle.get("digest")]:
         return False
     versions, name = manifest.get("versions"), manifest.get("operation")
-    if _VERSION in expected and isinstance(versions, dict) and name in versions:
-        return expected[_VERSION] == [versions[name]]
+    if _VERSION in expected and isinstance(versions, dict) and str(name) in versions:
+        return expected[_VERSION] == [versions[str(name)]]
     return True
+
+
+def _digests(items: Any) -> list[Any]:
+    """What a manifest says of the files of one member; None for what is not understood."""
+    if not isinstance(items, list):
+        return [None]
+    return [item.get("sha256") if isinstance(item, dict) else None for item in items]
 
 
 def _folder(manifest: Any, ticket: str) -> str | None:
@@ -148,6 +155,8 @@ def _outputs(manifest: Mapping[str, Any], folder: str) -> dict[str, tuple[str, s
         return {}
     found = {}
     for member, made in outputs.items():
+        if not isinstance(made, dict):
+            return {}
         path, digest = made.get("path"), made.get("sha256")
         if not isinstance(path, str) or not isinstance(digest, str):
             return {}
