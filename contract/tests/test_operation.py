@@ -66,6 +66,7 @@ def test_aliases_are_taken() -> None:
         ("mask_path", {"mask_path": None}),
         ("min_volume_mm3", {"mask_path": "a", "min_volume_mm3": 0}),
         ("min_volume_mm3", {"mask_path": "a", "min_volume_mm3": "many"}),
+        ("mask_path", {"mask_path": []}),
         ("min_volume_mm3", {"mask_path": "a", "min_volume_mm3": float("nan")}),
         ("min_volume", {"mask_path": "a", "min_volume": 3}),
         ("labels", {"mask_path": "a", "labels": "mystery"}),

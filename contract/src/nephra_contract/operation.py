@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -256,7 +256,7 @@ def invalid(error: ValidationError) -> RequestInvalid:
 def _input_field(item: Input) -> tuple[Any, Any]:
     path: Any = str
     if item.many:
-        path = str | list[str]
+        path = str | Annotated[list[str], Field(min_length=1)]
     choices = AliasChoices(item.name, *item.aliases) if item.aliases else None
     default: Any = ...
     if item.optional:
