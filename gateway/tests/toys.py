@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from nephra_contract.errors import StructureMissing, Unprocessable
+from nephra_contract.errors import PhaseMissing, StructureMissing, Unprocessable
 from nephra_contract.execution import OperationRunner
 from nephra_contract.labels import name_of, numbers
 from nephra_contract.merge import merge
@@ -100,7 +100,7 @@ GATES = Gates()
 class Tasks(Parameters):
     """Several models on the phases of one patient."""
 
-    tasks: list[str]
+    tasks: list[str] = Field(min_length=1)
     bundles: dict[str, str] = Field(default_factory=dict)
 
 
@@ -177,7 +177,9 @@ class Nnunet:
         share = 1 / len(request["tasks"])
         for count, task in enumerate(request["tasks"]):
             phases = {"vessel": "A", "ureter": "D"}.get(task, "APD")
-            image = next(request[m] for p in phases if (m := f"image_{p}_path") in request)
+            image = next((i for p in phases if (i := request.get(f"image_{p}_path"))), None)
+            if image is None:
+                raise PhaseMissing(f"The toy '{task}' lacks a phase.", "Give it one.")
             part = progress.part(count * share, (count + 1) * share)
             asked = {
                 "image_path": image,

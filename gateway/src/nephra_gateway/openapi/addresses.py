@@ -9,6 +9,19 @@ from typing import Any
 from nephra_gateway.openapi import parameters
 from nephra_gateway.openapi.answers import ALWAYS, problems, ref, response
 
+#: One event.
+_SERVER_SENT = {
+    "properties": {
+        "id": {"type": "string", "description": "Its number."},
+        "event": {"enum": ["progress", "artifact", "result", "problem"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": ref("Event"),
+        },
+    }
+}
+
 _BINARY = {"type": "string", "format": "binary"}
 
 #: As which files are sent.
@@ -40,7 +53,7 @@ def methods_of(address: str) -> list[str]:
 
 def _tickets() -> dict[str, Any]:
     ticket, view = (parameters.TICKET,), ref("TicketView")
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    stream = {"text/event-stream": {"schema": _SERVER_SENT}}
     accepted = response("A new ticket.", view, "Location", "Nephra-Ticket", "Preference-Applied")
     return {
         "/tickets": {

@@ -9,9 +9,8 @@ from nephra_gateway.messages import State
 
 _STRING: Mapping[str, Any] = {"type": "string"}
 
-#: Visible ASCII, and what HTTP allows between it.
-_FIELD: Mapping[str, Any] = {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$"}
-
+#: Of no bytes at all.
+_EXAMPLE = "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:"
 _DIGEST = "As RFC 9530 has it; what comes is compared with it."
 
 
@@ -29,7 +28,7 @@ def _parameter(
 
 
 def _header(
-    name: str, text: str, example: str, schema: Mapping[str, Any] = _FIELD
+    name: str, text: str, example: str, schema: Mapping[str, Any] = _STRING
 ) -> dict[str, Any]:
     return _parameter(name, "header", text, schema, example)
 
@@ -123,6 +122,6 @@ UPLOAD = (
         "bytes 0-1048575/4194304",
         {"type": "string", "pattern": "^bytes [0-9]{1,18}-[0-9]{1,18}/[0-9]{1,18}$"},
     ),
-    _header("Content-Digest", f"Of the body. {_DIGEST}", "sha-256=:…:", _STRING),
-    _header("Repr-Digest", f"Of the whole file. {_DIGEST}", "sha-256=:…:", _STRING),
+    _header("Content-Digest", f"Of the body. {_DIGEST}", _EXAMPLE, _STRING),
+    _header("Repr-Digest", f"Of the whole file. {_DIGEST}", _EXAMPLE, _STRING),
 )
