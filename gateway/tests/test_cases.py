@@ -24,6 +24,12 @@ def results(data: DataRoot) -> set[str]:
     return {p.name for p in folder.iterdir()} if folder.exists() else set()
 
 
+def whole(data: DataRoot) -> bool:
+    """Whether all that lies among the results is whole."""
+    every = [p for p in (data.root / "results").glob("*/*") if p.name != "manifest.json"]
+    return all((p / "manifest.json").is_file() and p.name[0] != "." for p in every)
+
+
 def events(lines: Iterator[str]) -> Iterator[Event]:
     """Lines as events."""
     return (Event.model_validate_json(line) for line in lines)
@@ -112,11 +118,10 @@ def test_progress_rises_to_one(gateway: httpx.Client, gates: Any) -> None:
     assert any(e.stage.startswith("inference: ") for e in got)
 
 
-def test_hanging_up_cancels_all_steps_and_leaves_nothing(
+def test_hanging_up_cancels_all_steps_and_leaves_nothing_half(
     gateway: httpx.Client, data: DataRoot, gates: Any
 ) -> None:
-    """The held model ends as cancelled at its next advance, and no half case stays."""
-    before = results(data)
+    """The held model ends as cancelled at its next advance; what was done stays in the cache."""
     gates.hold("vessel")
     with gateway.stream("POST", "/cases", json={"phases": ALL}, headers=NDJSON) as answer:
         lines = answer.iter_lines()
@@ -124,9 +129,9 @@ def test_hanging_up_cancels_all_steps_and_leaves_nothing(
         assert gates.reached["vessel"].wait(60)
     assert gates.ended["vessel"].wait(60)
     until = time.monotonic() + 60
-    while results(data) != before:
+    while gateway.get("/tickets?limit=1").json()["tickets"][0]["state"] != "cancelled":
         assert time.monotonic() < until
-        assert gateway.get("/healthz").status_code == 200
+    assert whole(data)
 
 
 def test_a_failing_preview_is_a_warning(gateway: httpx.Client, gates: Any) -> None:
@@ -154,8 +159,7 @@ def test_nothing_to_join_is_a_warning(gateway: httpx.Client, data: DataRoot, gat
 def test_a_failing_step_fails_the_case_whole(
     gateway: httpx.Client, data: DataRoot, gates: Any
 ) -> None:
-    """Its own problem is the case's, and nothing is left of the case."""
-    before = results(data)
+    """Its own problem is the case's; of the case nothing is left but what the cache knows."""
     gates.failing.add("fat")
     answer = gateway.post("/cases", json={"phases": ALL})
     assert answer.status_code == 422
@@ -166,7 +170,7 @@ def test_a_failing_step_fails_the_case_whole(
     assert last.event == "problem"
     assert last.problem is not None
     assert last.problem["code"] == "unprocessable"
-    assert results(data) == before
+    assert whole(data)
 
 
 def test_a_structure_that_is_not_found_is_said(gateway: httpx.Client, gates: Any) -> None:

@@ -63,8 +63,7 @@ def test_the_gateway_listens_on_loopback_and_ends_when_told(
     """One socket on 127.0.0.1; SIGTERM ends it with 0, and every line of its log is JSON."""
     with started(NEPHRA_TOKENS_FILE=str(tokens_file), NEPHRA_DATA=str(tmp_path)) as process:
         assert process.stderr is not None
-        line = json.loads(process.stderr.readline())
-        assert line["message"] == "listening"
+        line = _log(process, "listening")
         assert _listening(process.pid) == {"0100007F"}
         url = f"http://{line['host']}:{line['port']}"
         assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
@@ -134,7 +133,7 @@ def _holding(predictors: dict[str, str], data: DataRoot, **more: str) -> Iterato
             "POST",
             f"{url}/inference/tumor",
             json={"image_path": "A.nii.gz"},
-            headers={"Accept": "application/x-ndjson"},
+            headers={"Accept": "application/x-ndjson", "Cache-Control": "no-cache"},
             timeout=60,
             trust_env=False,
         ) as answer:

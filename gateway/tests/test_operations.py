@@ -144,6 +144,7 @@ def test_hanging_up_on_a_plain_request_cancels(
     with socket.create_connection(address) as connection:
         connection.sendall(
             b"POST /inference/tumor HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Cache-Control: no-cache\r\n"
             + f"Authorization: {gateway.headers['authorization']}\r\n".encode()
             + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         )

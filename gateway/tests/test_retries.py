@@ -32,6 +32,8 @@ from nephra_gateway.settings import GatewaySettings
 from nephra_serving.settings import ServingSettings
 from nephra_serving.testing import served
 
+#: Toys are asked the same over and over.
+FRESH = {"Cache-Control": "no-cache"}
 NDJSON = {"Accept": "application/x-ndjson"}
 ASKED = {"mask_path": "m.nii.gz"}
 SCRIPT = Path(__file__).with_name("mortal.py")
@@ -177,7 +179,9 @@ def gateway(start: Any, mortal: Mortal) -> Iterator[Callable[..., httpx.Client]]
                 **{"retry_s": PATIENCE_S, **changes},
             )
             url = stack.enter_context(start(settings))
-            return stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S))
+            return stack.enter_context(
+                httpx.Client(base_url=url, headers=FRESH, timeout=PATIENCE_S)
+            )
 
         yield serve
 
@@ -358,7 +362,7 @@ def test_a_case_goes_on_when_a_predictor_that_ended_is_back(
     gates.hold("tumor")
     with ExitStack() as stack:
         url = stack.enter_context(start(settings))
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S))
+        client = stack.enter_context(httpx.Client(base_url=url, headers=FRESH, timeout=PATIENCE_S))
         ending = stack.enter_context(ExitStack())
         ending.enter_context(served("nnunet", toys.Nnunet(data), chosen, port=port))
         case = {"phases": {"A": "A.nii.gz", "D": "D.nii.gz"}}
@@ -466,7 +470,7 @@ def test_what_nobody_offers_yet_is_waited_for(
     settings = settings.model_copy(update={"retry_s": PATIENCE_S})
     with ExitStack() as stack:
         url = stack.enter_context(start(settings))
-        client = stack.enter_context(httpx.Client(base_url=url, timeout=PATIENCE_S))
+        client = stack.enter_context(httpx.Client(base_url=url, headers=FRESH, timeout=PATIENCE_S))
         one = stack.enter_context(hearing(client, "inference/tumor", {"image_path": "A.nii.gz"}))
         case = {"phases": {"A": "A.nii.gz"}}
         whole = stack.enter_context(hearing(client, "cases", case))

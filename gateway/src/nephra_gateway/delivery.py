@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -88,11 +88,12 @@ async def deliver(request: Request, ticket: Ticket, wishes: Wishes) -> Response:
         return answer_of(ticket)
     if wishes.answer == "stream":
         await asyncio.sleep(_SETTLE_S)
-        lines = _lines(request, gateway, ticket)
+        lines = _counted_lines(request, gateway, ticket)
         headers = {**UNBUFFERED, **_about(ticket)}
         return StreamingResponse(lines, media_type=NDJSON, headers=headers)
     if wishes.answer == "whole":
-        return answer_of(await _unless_gone(request, gateway, ticket))
+        with _in_flight(request, gateway):
+            return answer_of(await _unless_gone(request, gateway, ticket))
     ended = await wait_for(gateway, ticket, wishes.wait_s or 0.0)
     return answer_of(ended) if ended.state in ENDED else await accepted(gateway, ended)
 
@@ -212,7 +213,16 @@ async def _end_of(gateway: Gateway, ticket: Ticket) -> Ticket:
     return found or ticket
 
 
-async def _lines(request: Request, gateway: Gateway, ticket: Ticket) -> AsyncIterator[bytes]:
+async def _counted_lines(
+    request: Request, gateway: Gateway, ticket: Ticket
+) -> AsyncIterator[bytes]:
+    with _in_flight(request, gateway):
+        async with aclosing(_lines(request, gateway, ticket)) as lines:
+            async for line in lines:
+                yield line
+
+
+async def _lines(request: Request, gateway: Gateway, ticket: Ticket) -> AsyncGenerator[bytes, None]:
     """The events of a ticket as lines; a caller that hangs up cancels it."""
     last = Event(event="progress", stage="waiting", fraction=0.0)
     request.state.status = _HUNG_UP
@@ -262,6 +272,10 @@ async def _until_end(gateway: Gateway, ticket_id: str) -> AsyncGenerator[Event |
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _in_flight(request: Request, gateway: Gateway) -> AbstractContextManager[None]:
+    return gateway.figures.in_flight.labels(request.state.counted).track_inprogress()
 
 
 def _about(ticket: Ticket) -> dict[str, str]:

@@ -66,7 +66,8 @@ class Journal:
             left_s = self._estimate.left_s(self._fraction)
             told = {"fraction": round(self._fraction, 4), "seconds_left": left_s}
             event = event.model_copy(update=told)
-            if self._events and self._events[-1].event == "progress":
+            before = self._events[-1] if self._events else None
+            if before and (before.event, before.stage) == ("progress", event.stage):
                 self._events.pop()  # nobody needs to hear where it was a moment ago
         self._events.append(event)
         self._changed.set()
