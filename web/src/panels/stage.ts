@@ -141,7 +141,7 @@ export class StagePanel {
       h("span", { class: "gap" }),
       zoom("Zoom out", "−", 1 / 1.25),
       zoom("Zoom in", "+", 1.25),
-      zoom("Show all", "Fit", 0),
+      h("button", { type: "button", title: "Show all", onclick: () => scene.zoom(0) }, "Fit"),
     );
   }
 

@@ -30,6 +30,7 @@ export class StepsPanel {
   private readonly details: HTMLDetailsElement;
   private readonly spoken = h("p", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   private lastSpoken = 0;
+  private furthest = 0;
 
   constructor(actions: HTMLElement) {
     this.details = h("details", { class: "each", open: true }, h("summary", {}, "Steps"), this.list);
@@ -63,12 +64,13 @@ export class StepsPanel {
 
   /** Where things stand now. */
   progress(now: Pick<Event, "stage" | "fraction" | "seconds_left" | "position"> | Ticket): void {
-    const fraction = now.fraction ?? 0;
-    this.bar.value = fraction;
+    // What is read of the ticket may be older than the last event.
+    this.furthest = Math.max(this.furthest, now.fraction ?? 0);
+    this.bar.value = this.furthest;
     const waiting = typeof now.position === "number" && now.position > 0;
     const parts = waiting
       ? [`${now.position} before it in the queue`]
-      : [names.percent(fraction), now.stage ? names.stage(now.stage) : "", left(now.seconds_left)];
+      : [names.percent(this.furthest), now.stage ? names.stage(now.stage) : "", left(now.seconds_left)];
     this.line.textContent = parts.filter(Boolean).join(" · ");
     this.speak(this.line.textContent, false);
   }
