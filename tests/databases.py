@@ -79,9 +79,16 @@ class Server:
     def create(self, template: str = "template1") -> str:
         """Make a database; gives its URL."""
         name = f"db_{uuid.uuid4().hex}"
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return self.named(name)
+
+    def drop(self, url: str) -> None:
+        """Take a database away, whoever is connected to it."""
+        self._execute(f'DROP DATABASE "{name_of(url)}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement.encode())
 
     def start(self) -> None:
         """Start it; returns when it answers."""
@@ -115,6 +122,11 @@ class Server:
             psycopg.connect(self.url, connect_timeout=1).close()
             return True
         return False
+
+
+def name_of(url: str) -> str:
+    """The name of a server's database."""
+    return url.split("?", maxsplit=1)[0].rsplit("/", 1)[1]
 
 
 def absent() -> str | None:

@@ -160,18 +160,21 @@ def template(postgresql: databases.Server) -> str:
     """The name of a migrated database; copies of it are made sooner than it was."""
     url = postgresql.create()
     Database.of(url).migrate()
-    return url.split("?")[0].rsplit("/", 1)[1]
+    return databases.name_of(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A migrated database of each kind, with nothing in it."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'gateway.db'}"
         Database.of(url).migrate()
-        return url
-    server: databases.Server = request.getfixturevalue("postgresql")
-    return server.create(request.getfixturevalue("template"))
+        yield url
+    else:
+        server: databases.Server = request.getfixturevalue("postgresql")
+        url = server.create(request.getfixturevalue("template"))
+        yield url
+        server.drop(url)
 
 
 @pytest.fixture

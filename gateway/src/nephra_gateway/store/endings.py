@@ -8,9 +8,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from nephra_contract.errors import Cancelled
+from nephra_contract.errors import Cancelled, NephraError
 from nephra_contract.messages import Event, Problem
-from nephra_gateway.problems import WorkLost
 from nephra_gateway.store.clock import now_s
 from nephra_gateway.store.deliveries import enqueue
 from nephra_gateway.store.schema import ticket_entries, ticket_events, tickets
@@ -104,6 +103,8 @@ def cancelled() -> dict[str, Any]:
 
 def poisoned(attempts: int) -> dict[str, Any]:
     """The problem document of a ticket at which every worker has died."""
+    from nephra_gateway.problems import WorkLost  # FastAPI, which a migration can do without
+
     return _document(
         WorkLost(
             f"Who worked on this ticket was lost {attempts} times at the same step.",
@@ -113,5 +114,5 @@ def poisoned(attempts: int) -> dict[str, Any]:
     )
 
 
-def _document(error: Cancelled | WorkLost) -> dict[str, Any]:
+def _document(error: NephraError) -> dict[str, Any]:
     return Problem.of(error).model_dump(mode="json")
