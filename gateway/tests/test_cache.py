@@ -286,6 +286,24 @@ def test_a_damaged_result_is_made_anew(
     asyncio.run(main())
 
 
+def test_a_data_root_that_is_away_damages_nothing(
+    play: Callable[[Test], None], root: DataRoot, maker: Maker
+) -> None:
+    """What is on a volume that is not mounted now is found again when it is back."""
+
+    async def test(cache: Cache) -> None:
+        await makers.ask(cache, root, maker)
+        results = root.root / "results"
+        results.rename(root.root / "away")
+        with pytest.raises(NephraError) as caught:
+            await cache.peek(makers.KEY)
+        assert caught.value.code == "data_root_unavailable"
+        (root.root / "away").rename(results)
+        assert await cache.peek(makers.KEY) is not None
+
+    play(test)
+
+
 def test_a_replaced_input_poisons_nothing(
     play: Callable[[Test], None], root: DataRoot, maker: Maker
 ) -> None:

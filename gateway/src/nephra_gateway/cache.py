@@ -21,13 +21,14 @@ from nephra_gateway.lookup import Lookup
 from nephra_gateway.messages import CacheView
 from nephra_gateway.registration import Registration, new_entry
 from nephra_gateway.settings import GatewaySettings
+from nephra_gateway.storage import unusable
 from nephra_gateway.store import entries as store
 from nephra_gateway.store.database import Database, now_s
 from nephra_gateway.store.entries import Entry, Result
 from nephra_gateway.usage import HITS, MISSES, SAVED, TOUCH_S, Usage
 
-#: Counters are written down so often.
-_FLUSH_S = 5.0
+#: Counters are written down, and gauges set, so often.
+_FLUSH_S = 10.0
 
 _COUNTED = (HITS, MISSES, SAVED)
 
@@ -59,7 +60,7 @@ class Cache:
         self.registration = Registration(data, contents)
         self.usage = Usage(database, figures, min(TOUCH_S, settings.cache_unused_s / 4))
         self._lookup = Lookup(database)
-        self._settings = settings
+        self._settings, self._figures = settings, figures
         self._flushing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -165,6 +166,9 @@ class Cache:
         entry = new_entry()
 
         def write(connection: Connection) -> bool:
+            earlier = store.find(connection, key)
+            if earlier is not None and earlier.id == entry:
+                return True  # an earlier attempt at this was not heard of
             every = store.files_of(connection, parts)
             result = Result(
                 entry, key, operation, home, None, size, seconds, every | own, answer, parts
@@ -192,11 +196,17 @@ class Cache:
         )
 
     async def _damaged(self, entry: Entry) -> str | None:
-        """A file that is not there, or not as it was made; None where all are."""
+        """A file that is not there, or not as it was made; None where all are.
+
+        Raises:
+            Unavailable: it cannot be said, since the data root is away.
+        """
         for path, digest in entry.files.items():
             found = self.contents.known_digest(path)
             if found is None:
                 found = await self.contents.file_digest(path)
+            if found is None and not self.contents.usable(path):
+                raise unusable()
             if found != digest:
                 logs.line("cached result damaged", path=path, entry=entry.id)
                 return path
@@ -212,3 +222,6 @@ class Cache:
             await asyncio.sleep(_FLUSH_S)
             with suppress(Unavailable):
                 await self.usage.flush()
+                held = await self.database.read(store.held)
+                self._figures.cache_entries.set(held.entries)
+                self._figures.cache_bytes.set(held.bytes)

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from nephra_contract.errors import NephraError
 from nephra_contract.nifti_header import MAX_VOXELS
 from nephra_contract.paths import DataRoot
+from nephra_contract.results import RESULTS
 from nephra_gateway.fingerprint import Content, Stopped, file_sha256, fingerprint
 
 #: What a file system says of a file: device, number, bytes, when it was written and when it was
@@ -151,6 +152,19 @@ class Contents:
             return None
         content = self._contents.get(signature)
         return self._digests.get(signature) if content is None else content.file
+
+    def usable(self, path: str) -> bool:
+        """Whether the data root can be asked for a file, which need not be there.
+
+        Where it is not mounted, or does not answer, nothing can be said of its files.
+        """
+        try:
+            os.stat(f"{self._root}/{path}")  # noqa: PTH116
+        except (FileNotFoundError, NotADirectoryError):
+            return (self._data.root / RESULTS).is_dir()
+        except OSError:
+            return False
+        return True
 
     async def file_digest(self, path: str) -> str | None:
         """SHA-256 of a file's bytes; None where it cannot be read."""
