@@ -178,7 +178,7 @@ class _Run:
         return True
 
     def _is_there(self, answer: Mapping[str, Any]) -> bool:
-        paths = [answer[m] for m in answer if m.endswith("_path")]
+        paths = [answer[m] for m in answer if m.endswith("_path") and answer[m] is not None]
         return all(self._tools.data.resolve(path).is_file() for path in paths)
 
     def _take(self, part: str, answer: dict[str, Any]) -> None:
