@@ -392,6 +392,7 @@ REFUSED = [
     ("a%00b", "path_refused"),
     ("a%0d", "path_refused"),
     ("a%0a", "path_refused"),
+    ("a%0ab", "path_refused"),
     ("a%5Cb", "path_refused"),
     ("~root/x", "path_refused"),
     (".hidden", "path_refused"),

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 
 from nephra_contract import logs
-from nephra_contract.errors import NephraError
+from nephra_contract.errors import NephraError, PathRefused
 from nephra_gateway.auth import NOBODY, Tokens, needed
 from nephra_gateway.figures import Figures
 from nephra_gateway.problems import BodyTooLarge, problem_response
@@ -127,7 +127,9 @@ class Border:
         headers = Headers(scope=scope)
         try:
             self._let_in(scope, headers)
-            if not scope["path"].startswith(_FILES):
+            if scope["path"].startswith(_FILES):
+                _check_name(scope["path"])
+            else:
                 self._check_length(headers.get("content-length"))
         except NephraError as error:
             scope["state"]["members"]["code"] = error.code
@@ -156,6 +158,18 @@ class Border:
         """A body that announces too much is refused unread; others are counted as they come."""
         if length is not None and length.isdigit() and int(length) > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
+
+
+def _check_name(path: str) -> None:
+    """Refuse control characters before routes are looked for: their patterns end at a line's end.
+
+    Raises:
+        PathRefused: there are some.
+    """
+    if not path.isprintable():
+        raise PathRefused(
+            "A path in the request is not text.", "Name the file relative to the data root."
+        )
 
 
 def too_large(limit_bytes: int) -> BodyTooLarge:

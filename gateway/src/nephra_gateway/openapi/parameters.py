@@ -28,7 +28,7 @@ def _parameter(
 
 
 def _header(
-    name: str, text: str, example: str, schema: Mapping[str, Any] = _STRING
+    name: str, text: str, example: str | None, schema: Mapping[str, Any] = _STRING
 ) -> dict[str, Any]:
     return _parameter(name, "header", text, schema, example)
 
@@ -62,7 +62,7 @@ WISHES = (
     _header(
         "Nephra-Callback",
         "An https address at an allowed host, which is told when the ticket has ended.",
-        "https://hooks.example/nephra",
+        None,
     ),
     _header("Cache-Control", "`no-cache`: work it out anew.", "no-cache"),
 )

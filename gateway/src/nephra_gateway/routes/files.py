@@ -114,7 +114,7 @@ async def get(path: str, request: Request) -> Response:
     _count(request)
     uploads, caller = _uploads_of(request), caller_of(request)
     with audit.watched(caller, "read", path) as seen:
-        _check_name(path, request)
+        _check_name(request)
         offset = await _offset(uploads, path, request)
         try:
             handle, found = await uploads.blocking(
@@ -148,7 +148,7 @@ async def delete(path: str, request: Request) -> Response:
     _count(request)
     uploads, caller = _uploads_of(request), caller_of(request)
     with audit.watched(caller, "delete", path) as seen:
-        _check_name(path, request)
+        _check_name(request)
         conditions = Conditions.of(request.headers)
         await uploads.blocking(lambda: uploads.remove(path, caller.name, conditions))
         seen.outcome = 204
@@ -207,7 +207,7 @@ def _upload_of(path: str, request: Request) -> Upload:
     Raises:
         NephraError: its headers are not understood.
     """
-    _check_name(path, request)
+    _check_name(request)
     headers = request.headers
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise WrongMediaType(
@@ -250,11 +250,11 @@ def _view(path: str, found: Found, sha256: str | None = None) -> FileView:
     return FileView(path=path, bytes=found.size, modified=found.modified, sha256=sha256)
 
 
-def _check_name(path: str, request: Request) -> None:
-    """Refuse what would be the same name as something else.
+def _check_name(request: Request) -> None:
+    """Refuse bytes that are no UTF-8: as text, different ones would all be the same name.
 
     Raises:
-        PathRefused: bytes that are no UTF-8, which are all the same text; or a line's end.
+        PathRefused: they are not.
     """
     raw: Any = request.scope.get("raw_path", b"")
     try:
@@ -263,8 +263,6 @@ def _check_name(path: str, request: Request) -> None:
         raise PathRefused(
             "A path in the request is not UTF-8.", "Write it in UTF-8, percent-encoded."
         ) from error
-    if not str(request.scope["path"]).endswith(f"/{path}"):
-        raise PathRefused("A path in the request has a line's end.", "Name one file.")
 
 
 def _count(request: Request) -> None:
