@@ -247,6 +247,34 @@ def test_contents_are_remembered_until_the_file_changes(root: DataRoot) -> None:
     ask(root, work)
 
 
+def test_only_files_below_the_root_are_known(root: DataRoot, tmp_path: Path) -> None:
+    """Though the same file is remembered: not by a path that is refused."""
+    data = root.root / "data"
+    (data / ".nephra").mkdir(parents=True)
+    save(data / "a.nii.gz", values())
+    (data / "link.nii.gz").symlink_to(data / "a.nii.gz")
+    (data / ".nephra" / "b.nii.gz").hardlink_to(data / "a.nii.gz")
+    (root.root / "c.nii.gz").hardlink_to(data / "a.nii.gz")
+
+    async def work(contents: Contents) -> None:
+        found = await contents.of("a.nii.gz")
+        assert found is not None
+        assert contents.known("a.nii.gz") == found
+        assert contents.known("./a.nii.gz") == found
+        assert contents.known("link.nii.gz") == found
+        for path in (
+            "../data/a.nii.gz",
+            "x/../a.nii.gz",
+            str(data / "a.nii.gz"),
+            ".nephra/b.nii.gz",
+            "../c.nii.gz",
+            "",
+        ):
+            assert contents.known(path) is None
+
+    ask(DataRoot(data), work)
+
+
 def test_bytes_of_any_file_have_a_digest(root: DataRoot) -> None:
     """Meshes and tables are verified by it; what is gone has none."""
     (root.root / "scene.obj").write_bytes(b"o kidney\n")
