@@ -122,6 +122,9 @@ def test_events_are_numbered_and_go_on_where_they_broke_off(
     middle = numbers[len(numbers) // 2]
     again = gateway.get(f"/tickets/{ticket}/events", headers={"Last-Event-ID": str(middle)})
     assert list(happenings(iter(again.text.split("\n")))) == [e for e in every if e[0] > middle]
+    for known in (numbers[-1], 10**9):  # browsers come again until they are told not to
+        over = gateway.get(f"/tickets/{ticket}/events", headers={"Last-Event-ID": str(known)})
+        assert over.status_code == 204
 
 
 def test_a_case_gives_each_mesh_as_soon_as_it_is_there(gateway: httpx.Client, gates: Any) -> None:

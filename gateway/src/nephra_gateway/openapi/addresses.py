@@ -89,7 +89,10 @@ def _tickets() -> dict[str, Any]:
                 "follow_ticket",
                 "What happens, as Server-Sent Events: `progress`, `artifact`, and at last "
                 "`result` or `problem`; the data of each is an `Event`.",
-                {"200": response("The events, until it has ended.", media=stream)},
+                {
+                    "200": response("The events, until it has ended.", media=stream),
+                    "204": response("It has ended, and the caller knows its last event."),
+                },
                 problems("404", "422", "503"),
                 tag="tickets",
                 given=(*ticket, parameters.LAST_EVENT),

@@ -83,23 +83,26 @@ async def events(ticket: str, request: Request) -> Response:
     """
     gateway = gateway_of(request)
     request.state.counted = "events"
-    await gateway.submissions.mine(ticket, caller_of(request))
+    found = await gateway.submissions.mine(ticket, caller_of(request))
     said = request.headers.get("last-event-id", "0")
     if not (said.isascii() and said.isdecimal()):
         raise RequestInvalid(
             "The Last-Event-ID is no number.", "Send the `id` of the last event that you have."
         )
-    after = min(int(said[:9]), 2**31 - 1)
+    # No event comes after the last: who knows that one, or more, is told not to come again.
+    after = min(int(said[:9]), found.last_event)
+    if found.state in ENDED and after == found.last_event:
+        return Response(status_code=204)
 
     async def lines() -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
-        async for found in follow(gateway, ticket, after):
-            if found is None:
+        async for told in follow(gateway, ticket, after):
+            if told is None:
                 if gateway.ending.begun.is_set():
                     return  # another gateway goes on from the last number
                 yield b": alive\n\n"
                 continue
-            number, event = found
+            number, event = told
             data = event.line().rstrip(b"\n")
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (number, event.event.encode(), data)
 
