@@ -72,7 +72,8 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def _attribute(span: Span, name: str) -> str:
-    return {a.key: a.value.string_value for a in span.attributes}[name]
+    found: str = {a.key: a.value.string_value for a in span.attributes}[name]
+    return found
 
 
 def test_one_trace_has_spans_of_all_that_took_part(traced: Up, mask_file: Path) -> None:
