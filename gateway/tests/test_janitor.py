@@ -347,6 +347,41 @@ def test_one_of_several_sweeps(play: Callable[[Test], None]) -> None:
     play(test)
 
 
+def test_what_a_running_ticket_was_given_is_there_while_others_sweep(
+    play: Callable[[Test], None],
+) -> None:
+    """Sweeps with room for nothing go on all the time; results are found, made, and taken away."""
+
+    async def test(house: House) -> None:
+        found: list[bool] = []
+        sweeping = asyncio.create_task(_sweep_steadily(house.janitor(cache_max_bytes=0)))
+
+        async def asker(number: int) -> None:
+            for turn in range(12):
+                ticket, made = await house.make(f"key{(number + turn) % 3}")
+                assert all((house.data.root / path).is_file() for path in paths(made))
+                await asyncio.sleep(0)
+                assert all((house.data.root / path).is_file() for path in paths(made))
+                found.append(made.cached)
+                await house.end(ticket, "failed")
+
+        await asyncio.gather(*(asker(number) for number in range(6)))
+        sweeping.cancel()
+        await asyncio.wait({sweeping})
+        assert sweeping.cancelled()
+        assert len(set(found)) == 2
+        await house.janitor(cache_max_bytes=0).sweep()
+        assert house.files == set()
+        assert await house.rows(cache_entries) == []
+
+    play(test)
+
+
+async def _sweep_steadily(janitor: Janitor) -> None:
+    while True:
+        await janitor.sweep()
+
+
 #: More operations than a sweep of the house below consists of.
 _MANY = 60
 
