@@ -41,7 +41,8 @@ function frame(): void {
     "footer",
     {},
     icon("alert"),
-    "Not a medical device. Check every structure against the images.",
+    h("span", {}, "Not a medical device. Check every structure against the images."),
+    h("a", { href: "docs" }, "API"),
   );
   only(document.body, skip, header, main, footer);
 }

@@ -17,10 +17,14 @@ export type Side = keyof typeof SIDES;
 
 const HIGHLIGHT = [255, 0, 214] as const;
 const DIMMED = 0.12;
+/** NiiVue leaves room for what is turned; patients are taller than deep. */
+const WHOLE = 1.15;
 
 export class SceneView {
   private readonly shown = new Map<string, { mesh: NVMesh; size: number; centre: number[] }>();
   private mark: NVMesh | null = null;
+  /** The structure that the mark is in; all others are dimmed. */
+  private marked: string | null = null;
   private readonly nv: Niivue;
   private readonly look: Look;
 
@@ -46,6 +50,7 @@ export class SceneView {
     await nv.attachToCanvas(canvas, true);
     const view = new SceneView(nv, look);
     view.turn("Front");
+    view.zoom(0);
     listen(canvas, view);
     const dark = matchMedia("(prefers-color-scheme: dark)");
     dark.addEventListener("change", () => {
@@ -80,6 +85,7 @@ export class SceneView {
   highlight(bridge: Bridge | null): void {
     if (this.mark !== null) this.nv.removeMesh(this.mark);
     this.mark = null;
+    this.marked = bridge?.structure ?? null;
     if (bridge !== null) {
       const radius = 1.25 * Math.max(2, ...(bridge.radii_mm ?? []));
       const { points, triangles } = capsule(bridge.ends_mm[0], bridge.ends_mm[1], radius);
@@ -109,7 +115,7 @@ export class SceneView {
 
   zoom(factor: number): void {
     this.nv.setScale(
-      factor === 0 ? 1 : Math.max(0.5, Math.min(8, this.nv.scene.volScaleMultiplier * factor)),
+      factor === 0 ? WHOLE : Math.max(0.5, Math.min(8, this.nv.scene.volScaleMultiplier * factor)),
     );
   }
 
@@ -130,7 +136,8 @@ export class SceneView {
     const drawn = [...this.shown].map(([name, { mesh, size }]) => {
       const style = this.look.style(name);
       mesh.visible = style.visible && style.opacity > 0;
-      mesh.opacity = this.mark === null ? style.opacity : Math.min(style.opacity, DIMMED);
+      const dimmed = this.marked !== null && this.marked !== name;
+      mesh.opacity = dimmed ? Math.min(style.opacity, DIMMED) : style.opacity;
       return { mesh, size };
     });
     // What can be seen through comes last, and the large around the small.

@@ -139,6 +139,7 @@ class History {
       ticket.state === "running" && typeof ticket.fraction === "number"
         ? ` ${names.percent(ticket.fraction)}`
         : "";
+    const before = ticket.position ? `, ${ticket.position} before it` : "";
     const what = describe(ticket);
     const phases = Object.keys(ticket.request?.phases ?? {}) as (keyof typeof PHASE_WORD)[];
     const about = phases.map((p) => PHASE_WORD[p]).join(", ");
@@ -153,7 +154,7 @@ class History {
           "span",
           { class: `badge ${ticket.state}` },
           icon(ICONS[ticket.state]),
-          names.STATE[ticket.state] + running,
+          names.STATE[ticket.state] + running + before,
         ),
       ),
       h(

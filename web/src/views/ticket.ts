@@ -212,8 +212,11 @@ class TicketView {
   }
 
   private load(work: () => Promise<void>): void {
+    const last = this.final;
     this.queue = this.queue.then(async () => {
-      if (!this.signal.aborted) await work().catch((error: unknown) => this.say(error));
+      if (this.signal.aborted) return;
+      // What could not be shown on the way is in what comes at the end.
+      await work().catch((error: unknown) => (last || !this.final ? this.say(error) : undefined));
     });
   }
 
