@@ -10,13 +10,14 @@ import pytest
 from images.closure import Workspace
 from images.context import NAMES, ROOT, copied, dockerfile, instructions
 
+TRACING = "nephra-serving[tracing]"
 #: Image → what of ours it is installed from, and the module it runs.
 SERVICES = {
-    "gateway": (["nephra-gateway"], "nephra_gateway"),
-    "nnunet": (["nephra-nnunet"], "nephra_nnunet"),
-    "nnunet-gpu": (["nephra-nnunet[torch]"], "nephra_nnunet"),
-    "postprocess": (["nephra-postprocess", "nephra-cli[check]"], "nephra_postprocess"),
-    "smoothing": (["nephra-smoothing"], "nephra_smoothing"),
+    "gateway": (["nephra-gateway[tracing]"], "nephra_gateway"),
+    "nnunet": (["nephra-nnunet", TRACING], "nephra_nnunet"),
+    "nnunet-gpu": (["nephra-nnunet[torch]", TRACING], "nephra_nnunet"),
+    "postprocess": (["nephra-postprocess", "nephra-cli[check]", TRACING], "nephra_postprocess"),
+    "smoothing": (["nephra-smoothing", TRACING], "nephra_smoothing"),
 }
 STAGES = ["tools", "packages", "libraries", ""]
 #: Made of what the base lacks for an extra; nothing without one.
