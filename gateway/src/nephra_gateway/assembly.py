@@ -114,17 +114,26 @@ async def going_on(gateway: Gateway) -> AsyncIterator[None]:
         tasks.append(asyncio.create_task(gateway.predictors.watch()))
         gauges = Gauges(gateway.database, gateway.figures, settings.predictors, settings.limits)
         tasks.append(asyncio.create_task(_steadily(gauges.watch)))
+    finishing = asyncio.create_task(_finish(gateway))
     try:
         yield
     finally:
         gateway.ending.begun.set()
-        await gateway.worker.finish(settings.drain_s)
+        await finishing
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
         await gateway.tools.cache.close()
         await gateway.predictors.close()
         await gateway.database.close()
+
+
+async def _finish(gateway: Gateway) -> None:
+    """What is done as soon as this gateway is told to end."""
+    await gateway.ending.begun.wait()
+    gateway.board.wake()
+    await gateway.worker.finish(gateway.settings.drain_s)
+    gateway.board.wake()
 
 
 async def _work(gateway: Gateway, prepared: asyncio.Event) -> None:

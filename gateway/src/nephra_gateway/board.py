@@ -73,6 +73,11 @@ class Board:
         for watch in self._watches.get(ticket, ()):
             watch.tell(ended)
 
+    def wake(self) -> None:
+        """Let all who wait look for themselves."""
+        for ticket in list(self._watches):
+            self.changed(ticket, ended=True)
+
     async def look(self) -> None:
         """Look for news from other processes until cancelled."""
         while True:

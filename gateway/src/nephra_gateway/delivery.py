@@ -130,24 +130,25 @@ async def wait_for(gateway: Gateway, ticket: Ticket, wait_s: float) -> Ticket:
     """A ticket when it has ended, or as it is when the time is over or this gateway has to end."""
     if wait_s > 0:
         try:
-            return await asyncio.wait_for(_ended(gateway, ticket), wait_s)
+            return await asyncio.wait_for(_ended(gateway, ticket, gateway.ending.begun), wait_s)
         except (TimeoutError, Unavailable):
             pass
     return await gateway.submissions.get(ticket.id) or ticket
 
 
 async def follow(
-    gateway: Gateway, ticket_id: str, after: int = 0
+    gateway: Gateway, ticket_id: str, until: asyncio.Event, after: int = 0
 ) -> AsyncGenerator[tuple[int, Event] | None, None]:
     """The numbered events of a ticket, as they come, up to the last; None now and then.
 
     Args:
         gateway: that is asked.
         ticket_id: of a ticket that is there.
+        until: nothing more is said when it is set; the board is woken then.
         after: the number of the last event that is known.
     """
     with gateway.board.watch(ticket_id) as watch:
-        while True:
+        while not until.is_set():
             try:
                 found = await gateway.database.read(
                     partial(tickets.events, ticket_id=ticket_id, after=after)
@@ -167,7 +168,7 @@ async def follow(
 
 async def _unless_gone(request: Request, gateway: Gateway, ticket: Ticket) -> Ticket:
     """Wait for the ticket's end, or until the caller hangs up, which cancels it."""
-    waiting = asyncio.ensure_future(_ended(gateway, ticket))
+    waiting = asyncio.ensure_future(_ended(gateway, ticket, gateway.ending.over))
     gone = asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,28 +182,17 @@ async def _unless_gone(request: Request, gateway: Gateway, ticket: Ticket) -> Ti
             await gateway.submissions.cancel(ticket.id)
 
 
-async def _ended(gateway: Gateway, ticket: Ticket) -> Ticket:
+async def _ended(gateway: Gateway, ticket: Ticket, until: asyncio.Event) -> Ticket:
     """Wait for a ticket's end.
 
     Raises:
         Unavailable: this gateway has to end.
     """
-    ending = asyncio.ensure_future(gateway.ending.over.wait())
-    waiting = asyncio.ensure_future(_end_of(gateway, ticket))
-    try:
-        await asyncio.wait({ending, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done():
-            raise _shutting_down()
-        return waiting.result()
-    finally:
-        ending.cancel()
-        waiting.cancel()
-
-
-async def _end_of(gateway: Gateway, ticket: Ticket) -> Ticket:
     with gateway.board.watch(ticket.id, ends_only=True) as watch:
         found: Ticket | None = ticket
         while found is not None and found.state not in ENDED:
+            if until.is_set():
+                raise _shutting_down()
             try:
                 found = await gateway.submissions.get(ticket.id)
             except Unavailable:
@@ -226,47 +216,25 @@ async def _lines(request: Request, gateway: Gateway, ticket: Ticket) -> AsyncGen
     """The events of a ticket as lines; a caller that hangs up cancels it."""
     last = Event(event="progress", stage="waiting", fraction=0.0)
     request.state.status = _HUNG_UP
-    ended = False
     try:
         yield last.line()
-        async with aclosing(_until_end(gateway, ticket.id)) as events:
-            async for event in events:
-                if event is None:  # a heartbeat repeats where things stand, not an artifact
-                    yield last.line()
-                    continue
+        async with aclosing(follow(gateway, ticket.id, gateway.ending.over)) as events:
+            async for found in events:
+                event = last if found is None else found[1]  # a heartbeat: where things stand
                 last = event if event.event != "artifact" else last
-                ended = event.event in LAST
-                if ended:
-                    request.state.status = (event.problem or {}).get("status", 200)
-                    request.state.members["code"] = (event.problem or {}).get("code", "")
-                yield event.line()
-    finally:
-        if not ended:
+                if last.event not in LAST:
+                    yield event.line()
+        if last.event not in LAST:
+            problem = Problem.of(_shutting_down()).model_dump(mode="json")
             await gateway.submissions.cancel(ticket.id)
-
-
-async def _until_end(gateway: Gateway, ticket_id: str) -> AsyncGenerator[Event | None, None]:
-    """The events of a ticket; the last is a problem where this gateway has to end before it."""
-    async with aclosing(follow(gateway, ticket_id)) as events:
-        coming = asyncio.ensure_future(anext(events))
-        ending = asyncio.ensure_future(gateway.ending.over.wait())
-        try:
-            while True:
-                await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    problem = Problem.of(_shutting_down()).model_dump(mode="json")
-                    await gateway.submissions.cancel(ticket_id)
-                    yield Event(event="problem", problem=problem)
-                    return
-                found = coming.result()
-                yield None if found is None else found[1]
-                if found is not None and found[1].event in LAST:
-                    return
-                coming = asyncio.ensure_future(anext(events))
-        finally:
-            ending.cancel()
-            coming.cancel()
-            await asyncio.wait({coming})
+            last = Event(event="problem", problem=problem)
+        said = last.problem or {"status": 200}
+        request.state.status = said["status"]
+        request.state.members |= {"code": said["code"]} if "code" in said else {}
+        yield last.line()
+    finally:
+        if last.event not in LAST:
+            await gateway.submissions.cancel(ticket.id)
 
 
 async def _gone(request: Request) -> None:

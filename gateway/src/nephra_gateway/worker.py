@@ -34,6 +34,9 @@ _BEAT_S = 1.0
 #: A gateway that has to end waits so long for what it still has to write down.
 _ENDED_WITHIN_S = 8.0
 
+#: Statuses of what somebody else may have better luck with.
+_AWAY = (502, 503, 504)
+
 #: Why the work for a ticket is stopped: its caller wants it no more, another worker has it, or
 #: this gateway has to end.
 Reason = Literal["cancelled", "lost", "ending"]
@@ -73,6 +76,10 @@ class Finished:
     answer: dict[str, Any]
     cached: bool
     entries: list[str]
+
+
+class _Ending(Exception):
+    """This gateway ends; another one, or the next, can do what it could not."""
 
 
 #: Does a ticket's work, and writes down in the journal how it goes.
@@ -203,7 +210,7 @@ class Worker:
             await _whole(asyncio.create_task(self._end(journal, *outcome)))
         except LeaseLost:
             logs.line("ticket lost to another worker", **said)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, _Ending):
             await self._stop(ticket.id)
             await persist(self._database, lambda c: tickets.give_back(c, lease))
             logs.line("ticket given back", **said)
@@ -235,9 +242,11 @@ class Worker:
             return "cancelled", _problem(_cancelled()), None
         except LeaseLost:
             raise
-        except Exception as error:  # noqa: BLE001  the border of a ticket's work
-            found = ours(error)
-            return "failed", _problem(found), None
+        except Exception as error:
+            problem = _problem(ours(error))
+            if self._ending.begun.is_set() and (problem.problem or {})["status"] in _AWAY:
+                raise _Ending from error  # predictors that end with this gateway
+            return "failed", problem, None
         finally:
             await _end(working)
             await _end(keeping)

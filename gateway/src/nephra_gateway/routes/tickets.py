@@ -96,7 +96,8 @@ async def events(ticket: str, request: Request) -> Response:
 
     async def lines() -> AsyncIterator[bytes]:
         yield b"retry: 1000\n\n"
-        async for told in follow(gateway, ticket, after):
+        # When this gateway ends, another one goes on from the last number.
+        async for told in follow(gateway, ticket, gateway.ending.begun, after):
             if told is None:
                 if gateway.ending.begun.is_set():
                     return  # another gateway goes on from the last number
