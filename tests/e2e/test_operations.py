@@ -77,7 +77,8 @@ def test_the_manifest_says_where_a_mask_comes_from(service: Any) -> None:
     assert len(manifest["bundle"]["digest"]) == 64
     assert manifest["volumes_ml"] == answer["volumes_ml"]
     assert manifest["timings"]
-    assert manifest["ticket"] == answer["ticket"]
+    # Of who asked for it first; this one may have been answered from the cache.
+    assert manifest["ticket"] in answer["manifest_path"]
     table = json.loads((service.data / answer["labels_path"]).read_text())
     assert set(table) == set(answer["volumes_ml"])
 
