@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from nephra_gateway.openapi import parameters
@@ -44,11 +45,20 @@ def static() -> dict[str, dict[str, Any]]:
 
 def methods_of(address: str) -> list[str]:
     """The methods of an address that is always there, in capitals; none where it is not."""
+    for pattern, methods in _methods():
+        if pattern.fullmatch(f"/{address}"):
+            return list(methods)
+    return []
+
+
+@cache
+def _methods() -> list[tuple[re.Pattern[str], list[str]]]:
+    """Addresses and their methods, made once: every request asks."""
+    found = []
     for path, methods in static().items():
         pattern = re.escape(path).replace(r"\{path\}", ".+").replace(r"\{ticket\}", "[^/]+")
-        if re.fullmatch(pattern, f"/{address}"):
-            return sorted(method.upper() for method in methods)
-    return []
+        found.append((re.compile(pattern), sorted(method.upper() for method in methods)))
+    return found
 
 
 def _tickets() -> dict[str, Any]:
