@@ -198,6 +198,24 @@ def test_a_lock_held_for_too_long_is_said(tmp_path: Path, monkeypatch: pytest.Mo
         asker.write(partial(put, name="a"))
 
 
+def test_a_lock_is_waited_for_once_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by one after the other: the last of sixty would wait for minutes."""
+    monkeypatch.setattr(sqlite, "_LOCKED_S", 0.05)
+    path = tmp_path / "gateway.db"
+    Database.of(f"sqlite:///{path}").migrate()
+    works = [sqlite._Waiting(partial(put, name=f"{n}")) for n in range(3)]
+    with (
+        databases.asking(f"sqlite:///{path}") as asker,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        assert isinstance(asker.database, sqlite.SqliteDatabase)
+        other.execute("BEGIN IMMEDIATE")
+        assert asker.database._together(works)
+        for waiting in works:
+            with pytest.raises(sa.exc.OperationalError, match="locked"):
+                waiting.future.result(0)
+
+
 @pytest.mark.parametrize("content", [None, b"this is no database" * 1000])
 def test_a_file_that_is_no_database_is_said(tmp_path: Path, content: bytes | None) -> None:
     """Or one in a folder that is not there: a data root that is not mounted is not made."""

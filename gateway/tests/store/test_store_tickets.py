@@ -398,12 +398,12 @@ def pages(asker: Asker, limit: int, **members: Any) -> list[str]:
             return ids
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
-def test_pages_give_each_ticket_once_newest_first(asker: Asker, limit: int) -> None:
+def test_pages_give_each_ticket_once_newest_first(asker: Asker) -> None:
     """Whatever their size, and even where several were made at the same time."""
     ids = [submit(asker).id for _ in range(7)]
     asker.write(lambda c: c.execute(table.update().where(table.c.id != ids[0]).values(created_s=9)))
-    assert pages(asker, limit) == [ids[0], *sorted(ids[1:], reverse=True)]
+    for limit in (1, 2, 3, 7, 50):
+        assert pages(asker, limit) == [ids[0], *sorted(ids[1:], reverse=True)]
 
 
 def test_a_page_does_not_move_when_new_tickets_come(asker: Asker) -> None:
@@ -427,14 +427,12 @@ def test_pages_can_be_of_some_tickets_only(asker: Asker) -> None:
     assert pages(asker, 9, owner="you", states={"queued"}, operation="cases") == []
 
 
-@pytest.mark.parametrize(
-    "cursor",
-    ["", "x", "!!!!", "bnVsbA==", "WzEsMl0=", "WyJhIiwiYiJd", "W05hTiwiYSJd", "\ud800", "ü", "["],
-)
-def test_a_strange_cursor_is_refused(asker: Asker, cursor: str) -> None:
+def test_a_strange_cursor_is_refused(asker: Asker) -> None:
     """In a sentence, whatever it is."""
-    with pytest.raises(RequestInvalid):
-        asker.read(lambda c: tickets.page(c, owner=None, cursor=cursor))
+    strange = ["", "x", "!!!!", "bnVsbA==", "WzEsMl0=", "WyJhIiwiYiJd", "W05hTiwiYSJd"]
+    for cursor in (*strange, "\ud800", "ü", "["):
+        with pytest.raises(RequestInvalid):
+            asker.read(partial(tickets.page, owner=None, cursor=cursor))
 
 
 def test_a_position_is_how_many_come_before(asker: Asker) -> None:

@@ -111,15 +111,20 @@ class SqliteDatabase(Database):
             waiting.future.set_result(answer)
 
     def _together(self, works: Sequence[_Waiting]) -> bool:
-        """Whether all are done; else nothing is, and the cause may be any one of them."""
+        """Whether each knows how it went; else nothing is done, for any one of them may be why."""
+        outcomes: list[tuple[Any, Exception | None]]
+        begun = False
         try:
             with self._to_write.begin() as connection:
+                begun = True
                 outcomes = [_attempt(connection, waiting.work) for waiting in works]
-        except Exception:  # noqa: BLE001 - each is tried alone, and hears of its own
-            return False
-        for waiting, (answer, error) in zip(works, outcomes, strict=True):
-            if error is not None:
-                waiting.future.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - it goes to who has asked
+            if begun:
+                return False
+            outcomes = [(None, error)] * len(works)  # locked: not to be waited for again by each
+        for waiting, (answer, failure) in zip(works, outcomes, strict=True):
+            if failure is not None:
+                waiting.future.set_exception(failure)
             else:
                 waiting.future.set_result(answer)
         return True
