@@ -295,4 +295,4 @@ def test_works_that_block_each_other_are_done_both(
     with databases.asking(postgresql.create(template)) as asker:
         asker.write(lambda c: [put(c, name) for name in "ab"])
         asyncio.run(both(asker.database))
-    assert len(rounds) == 3
+    assert len(rounds) > 2
