@@ -76,7 +76,7 @@ export class SceneView {
     for (const { name, points, triangles } of surfaces) {
       const [r, g, b] = this.look.colour(name);
       const mesh = new NVMesh(points, triangles, name, new Uint8Array([r, g, b, 255]), 1, true, this.nv.gl);
-      this.shown.set(name, { mesh, ...measure(points) });
+      this.shown.set(name, { mesh, ...measure({ points, triangles }) });
     }
     this.restyle();
   }
@@ -185,15 +185,28 @@ export function takeKeys(canvas: HTMLCanvasElement, keys: Record<string, () => v
   );
 }
 
-function measure(points: Float32Array): { size: number; centre: number[] } {
+/** The box around a surface in mm³, and the middle of what it encloses, which crumbs hardly move. */
+export function measure({ points, triangles }: Omit<Surface, "name">): { size: number; centre: number[] } {
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
   for (let i = 0; i < points.length; i++) {
     low[i % 3] = Math.min(low[i % 3]!, points[i]!);
     high[i % 3] = Math.max(high[i % 3]!, points[i]!);
   }
+  const corner = (k: number): Vector => [points[3 * k]!, points[3 * k + 1]!, points[3 * k + 2]!];
+  const sum = [0, 0, 0];
+  let volume = 0;
+  for (let t = 0; t < triangles.length; t += 3) {
+    const [a, b, c] = [corner(triangles[t]!), corner(triangles[t + 1]!), corner(triangles[t + 2]!)];
+    const normal = cross(b, c);
+    // Of the tetrahedron to the origin, six times.
+    const part = a[0] * normal[0] + a[1] * normal[1] + a[2] * normal[2];
+    volume += part;
+    for (let i = 0; i < 3; i++) sum[i]! += (part * (a[i]! + b[i]! + c[i]!)) / 4;
+  }
   const sides = high.map((v, i) => v - low[i]!);
-  return { size: sides[0]! * sides[1]! * sides[2]!, centre: high.map((v, i) => (v + low[i]!) / 2) };
+  const centre = sum.map((v, i) => (volume > 0 ? v / volume : (low[i]! + high[i]!) / 2));
+  return { size: sides[0]! * sides[1]! * sides[2]!, centre };
 }
 
 type Vector = [number, number, number];

@@ -23,6 +23,8 @@ export class SliceView extends EventTarget {
   private readonly masks = new Map<string, { volume: NVImage; voxels: Voxels }>();
   private hidden = "";
   private waiting = 0;
+  /** Whether somebody has chosen where to look. */
+  private touched = false;
   private window: Window = "Soft tissue";
   private overlay = 0.5;
   private readonly nv: Niivue;
@@ -59,6 +61,8 @@ export class SliceView extends EventTarget {
     nv.setInterpolation(false);
     const view = new SliceView(nv, look);
     nv.onLocationChange = () => view.dispatchEvent(new Event("moved"));
+    for (const name of ["pointerdown", "keydown", "wheel"])
+      canvas.addEventListener(name, () => (view.touched = true), { capture: true, passive: true });
     takeKeys(canvas, {
       ArrowLeft: () => view.step(0, -1),
       ArrowRight: () => view.step(0, 1),
@@ -130,6 +134,11 @@ export class SliceView extends EventTarget {
     this.nv.setSliceType(types[plane]);
   }
 
+  /** Go to a place in RAS+ mm, unless somebody has already gone elsewhere. */
+  begin(mm: number[]): void {
+    if (!this.touched) this.goTo(mm);
+  }
+
   /** Go to a place in RAS+ mm. */
   goTo(mm: number[]): void {
     if (this.image === null) return;
@@ -153,6 +162,7 @@ export class SliceView extends EventTarget {
   }
 
   setSlice(axis: number, to: number): void {
+    this.touched = true;
     if (this.image === null) return;
     const count = this.slices(axis);
     const at = this.nv.scene.crosshairPos;

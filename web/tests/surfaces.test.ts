@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { surfacesOfGlb, UnreadableGlb } from "../src/glb";
 import { surfacesOfObj } from "../src/obj";
-import { capsule } from "../src/scene";
+import { capsule, measure } from "../src/scene";
 
 function glb(document: object, binary: Uint8Array): Uint8Array {
   const text = new TextEncoder().encode(
@@ -73,4 +73,14 @@ test("the tube that marks a bridge is closed and turned outward", () => {
   }
   const exact = Math.PI * 4 * 10 + (4 / 3) * Math.PI * 8;
   expect(Math.abs(volume / exact - 1)).toBeLessThan(0.05);
+});
+
+test("the middle of a structure is that of what it encloses", () => {
+  const { points, triangles } = capsule([100, 50, 20], [110, 50, 20], 2);
+  const crumb = capsule([0, 0, 0], [0.1, 0, 0], 0.4);
+  const both = {
+    points: Float32Array.from([...points, ...crumb.points]),
+    triangles: Uint32Array.from([...triangles, ...crumb.triangles.map((k) => k + points.length / 3)]),
+  };
+  expect(measure(both).centre.map(Math.round)).toEqual([105, 50, 20]);
 });

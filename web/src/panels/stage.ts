@@ -69,15 +69,13 @@ export class StagePanel {
       h(
         "section",
         { class: "view scene", "aria-label": "3D scene" },
-        h("div", { class: "canvas" }, this.sceneCanvas),
-        this.note,
+        h("div", { class: "canvas" }, this.sceneCanvas, this.note),
         this.sceneTools,
       ),
       h(
         "section",
         { class: "view slices", "aria-label": "Slices" },
-        h("div", { class: "canvas" }, this.sliceCanvas),
-        this.sliceNote,
+        h("div", { class: "canvas" }, this.sliceCanvas, this.sliceNote),
         this.sliceTools,
       ),
     );

@@ -102,7 +102,10 @@ function took(ticket: Ticket): number | null {
     : null;
 }
 
-function stepRow(step: Step): HTMLElement {
+function stepRow(given: Step): HTMLElement {
+  // A model that waits for the one before it, in the same request, has not begun.
+  const begun = given.state !== "running" || Boolean(given.fraction) || Boolean(given.stage);
+  const step: Step = begun ? given : { ...given, state: "waiting" };
   const seconds = typeof step.seconds === "number" ? names.duration(step.seconds) : "";
   const said =
     step.state === "running"
@@ -121,6 +124,7 @@ function stepRow(step: Step): HTMLElement {
   );
   if (step.state !== "running" && step.state !== "left_out" && !(step.state === "finished" && step.cached))
     put(row, h("span", { class: "visually-hidden" }, WORDS[step.state]));
-  if (step.state === "running" && step.stage) put(row, h("small", {}, names.stage(step.stage)));
+  if (step.state === "running" && step.stage)
+    put(row, h("small", {}, names.structure(step.stage.replace(`${step.name}: `, ""))));
   return row;
 }

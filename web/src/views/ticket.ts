@@ -226,6 +226,7 @@ class TicketView {
     if (last) this.stage.say("Loading the surfaces …");
     const surfaces = await this.surfaces(answer);
     scene.show(surfaces, last || preview);
+    this.begin();
     this.stage.say(
       preview
         ? "Quick preview, made of a template: the patient's own surfaces follow."
@@ -272,6 +273,7 @@ class TicketView {
     const bytes = await api.download(path, this.signal, said);
     await this.stage.slices?.showImage(bytes, title);
     this.stage.sayOfSlices("");
+    this.begin();
     this.stage.element.dataset["image"] = title;
   }
 
@@ -285,6 +287,13 @@ class TicketView {
     this.stage.scene?.highlight(bridge);
     if (bridge !== null)
       this.stage.slices?.goTo(bridge.ends_mm[0].map((v, i) => (v + bridge.ends_mm[1][i]!) / 2));
+  }
+
+  /** Slices begin where the kidneys are, the one with the tumour first. */
+  private begin(): void {
+    const wanted = ["tumor", "kidney_right", "kidney_left", "kidney"];
+    const found = wanted.map((name) => this.stage.scene?.centre(name)).find(Boolean);
+    if (found) this.stage.slices?.begin(found);
   }
 
   private find(name: string): void {
