@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,6 @@ from nephra_contract.results import (
     open_ticket,
     place,
     result_folder,
-    withdraw_ticket,
 )
 from nephra_contract.volume import LabelMap
 
@@ -92,15 +92,14 @@ def test_a_ticket_is_opened_once(data: DataRoot) -> None:
         open_ticket(data, TICKET)
 
 
-@pytest.mark.parametrize("end", [close_ticket, withdraw_ticket])
-def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot, end: Any) -> None:
+def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot) -> None:
     """Late work is cancelled before it begins, and at its last rename."""
     open_ticket(data, TICKET)
 
     def end_late() -> None:
         with result_folder(data, TICKET, "toy", Fence()) as (partial, _):
             _write(partial)
-            end(data, TICKET)
+            close_ticket(data, TICKET)
 
     with pytest.raises(Cancelled) as late:
         end_late()
@@ -108,8 +107,7 @@ def test_nobody_begins_or_ends_a_result_when_the_ticket_has_ended(data: DataRoot
     left = _tree(data)
     with pytest.raises(Cancelled), result_folder(data, TICKET, "toy", Fence()) as (_partial, _):
         raise AssertionError("it must not begin")
-    assert _tree(data) == left == ({"results"} | ({f"results/{TICKET}"} & left))
-    assert (end is close_ticket) == (data.root / "results" / TICKET).exists()
+    assert _tree(data) == left == {"results", f"results/{TICKET}"}
 
 
 def test_a_writer_in_the_middle_of_a_file_is_cancelled(data: DataRoot) -> None:
@@ -118,7 +116,7 @@ def test_a_writer_in_the_middle_of_a_file_is_cancelled(data: DataRoot) -> None:
 
     def go_on_writing() -> None:
         with result_folder(data, TICKET, "toy", Fence()) as (partial, _):
-            withdraw_ticket(data, TICKET)
+            close_ticket(data, TICKET)
             try:
                 (partial / "more.txt").write_text("x")
             except OSError as error:
@@ -126,7 +124,7 @@ def test_a_writer_in_the_middle_of_a_file_is_cancelled(data: DataRoot) -> None:
 
     with pytest.raises(Cancelled):
         go_on_writing()
-    assert _tree(data) == {"results"}
+    assert _tree(data) == {"results", f"results/{TICKET}"}
 
 
 def test_a_killed_attempt_leaves_nothing_behind(data: DataRoot) -> None:
@@ -207,22 +205,22 @@ def test_an_attempt_answers_what_lies_there(data: DataRoot) -> None:
 
 
 @pytest.mark.parametrize("output", [{}, {"output_path": "o/m.nii.gz"}])
-def test_an_operation_whose_ticket_was_withdrawn_publishes_nothing(
+def test_an_operation_whose_ticket_was_closed_publishes_nothing(
     data: DataRoot, output: dict[str, str]
 ) -> None:
     """Neither among the results nor at `output_path`, even if it computes to its end."""
     _mask(data)
     open_ticket(data, TICKET)
-    operation = _operation(1, between=lambda: withdraw_ticket(data, TICKET))
+    operation = _operation(1, between=lambda: close_ticket(data, TICKET))
     request = {"mask_path": "m.nii.gz", "ticket": TICKET, "step": "", **output}
     with pytest.raises(Cancelled):
         execute(operation, request, data, Progress())
     with pytest.raises(Cancelled):
         execute(operation, request, data, Progress())
-    assert _tree(data) == {"m.nii.gz", "results"}
+    assert _tree(data) == {"m.nii.gz", "results", f"results/{TICKET}"}
 
 
-def test_an_operation_whose_ticket_is_withdrawn_at_its_last_rename_is_cancelled(
+def test_an_operation_whose_result_is_removed_at_once_is_cancelled(
     data: DataRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The result lay there for a moment; that it is gone is no defect of nephra."""
@@ -230,12 +228,12 @@ def test_an_operation_whose_ticket_is_withdrawn_at_its_last_rename_is_cancelled(
     open_ticket(data, TICKET)
 
     @contextmanager
-    def withdrawn(*given: Any) -> Iterator[tuple[Path, Path]]:
+    def removed(*given: Any) -> Iterator[tuple[Path, Path]]:
         with result_folder(*given) as folders:
             yield folders
-        withdraw_ticket(data, TICKET)
+        close_ticket(data, TICKET)
 
-    monkeypatch.setattr(execution, "result_folder", withdrawn)
+    monkeypatch.setattr(execution, "result_folder", removed)
     request = {"mask_path": "m.nii.gz", "ticket": TICKET, "step": ""}
     with pytest.raises(Cancelled) as late:
         execute(_operation(1), request, data, Progress())
@@ -249,7 +247,7 @@ def test_a_copy_is_not_placed_once_the_workshop_has_gone(data: DataRoot) -> None
     source.write_text("x")
     workshop = data.root / "results" / TICKET / ".work-0"
     assert place(source, data, "o/b.txt", set(), workshop).read_text() == "x"
-    withdraw_ticket(data, TICKET)
+    close_ticket(data, TICKET)
     with pytest.raises(OSError, match="No such file"):
         place(source, data, "o/c.txt", set(), workshop)
     assert [p.name for p in (data.root / "o").iterdir()] == ["b.txt"]

@@ -157,7 +157,7 @@ def publish(
     """Write an outcome into `results/<ticket>/<operation>/` and say where it is.
 
     Raises:
-        Cancelled: the ticket was closed or withdrawn in the meantime.
+        Cancelled: the ticket was closed in the meantime, or another attempt has begun.
     """
     common = request.common
     ticket = common.ticket or new_ticket()

@@ -23,7 +23,7 @@ RESULTS = "results"
 #: The folder of an open ticket in which an attempt writes all that is not finished: its prefix.
 WORKSHOP = ".work-"
 
-#: What these are renamed to before they are removed: a ticket's workshop, and its whole folder.
+#: What is renamed before it is removed: a ticket's workshop, and results that nobody needs.
 CLOSED, WITHDRAWN = ".closed-", ".withdrawn-"
 
 #: Whoever has just looked a folder up may still put a file into it while it is removed.
@@ -75,23 +75,17 @@ def close_ticket(data: DataRoot, ticket: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def withdraw_ticket(data: DataRoot, ticket: str) -> None:
-    """End a ticket of which nothing shall stay; whoever is still at work for it finds no folder."""
-    home = data.resolve(f"{RESULTS}/{ticket}")
-    _take_away(home, home.with_name(WITHDRAWN + ticket))
-
-
 def check_open(data: DataRoot, ticket: str | None, fence: Fence | None = _FIRST) -> None:
     """See whether work for a ticket may still write; without a fence it always may.
 
     Raises:
-        Cancelled: the ticket has been closed or withdrawn, or another attempt has begun.
+        Cancelled: the ticket has been closed, or another attempt has begun.
     """
     if ticket is None or fence is None:
         return
     if not fence.workshop(data.resolve(f"{RESULTS}/{ticket}")).is_dir():
         raise Cancelled(
-            "The ticket of this work is closed, or was withdrawn.",
+            "The ticket of this work is closed.",
             "Send the request again to start anew.",
             code="ticket_closed",
         )
@@ -131,7 +125,7 @@ def result_folder(
     with the same parameters takes that for its own: of several attempts the first whole one wins.
 
     Raises:
-        Cancelled: the ticket was closed or withdrawn in the meantime.
+        Cancelled: the ticket was closed in the meantime, or another attempt has begun.
         Conflict: a result of something else lies there.
     """
     home = data.resolve(f"{RESULTS}/{ticket}")

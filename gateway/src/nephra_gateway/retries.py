@@ -32,11 +32,6 @@ _FIRST_S, _LAST_S = 0.2, 5.0
 _chance = SystemRandom()
 
 
-def longest_s(operation_s: float, retry_s: float) -> float:
-    """No request to a predictor is alive for longer, however often it is tried again."""
-    return (_MAX_TAKEN + 1) * (operation_s + retry_s)
-
-
 class Loss(Exception):
     """An attempt that came to nothing for no fault of the request.
 

@@ -253,6 +253,8 @@ class Worker:
 
     async def _begin(self, journal: Journal) -> Finished:
         await self._tools.folders.open(journal.ticket.id, journal.lease.fence)
+        if journal.lease.fence > 1:  # who had it before may be frozen, and its predictor at work
+            await self._tools.predictors.withdraw(journal.ticket.id)
         return await self._work(journal)
 
     async def _end(
