@@ -231,7 +231,7 @@ def test_an_operation_whose_result_is_removed_at_once_is_cancelled(
     def removed(*given: Any) -> Iterator[tuple[Path, Path]]:
         with result_folder(*given) as folders:
             yield folders
-        close_ticket(data, TICKET)
+        shutil.rmtree(data.root / "results" / TICKET)
 
     monkeypatch.setattr(execution, "result_folder", removed)
     request = {"mask_path": "m.nii.gz", "ticket": TICKET, "step": ""}
