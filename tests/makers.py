@@ -1,7 +1,8 @@
 """Askers of a cache, with a maker that publishes real results; also as a program.
 
-`python makers.py URL DATA COUNT` asks COUNT times at once for one thing and prints what was given.
-Each run of the maker writes a line into the data root's file `runs`, and waits for the file `go`.
+It reads lines `[URL, DATA, COUNT]` and forks a process for each, whose number it writes. That asks
+COUNT times at once for one thing, and writes what was given into the data root's file
+`given-<number>`. Each run of a maker writes a line into the file `runs`, and waits for `go`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +23,7 @@ from nephra_contract.execution import Origin, publish
 from nephra_contract.nifti import write_labels
 from nephra_contract.operation import Common, NoParameters, Outcome, Request
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import new_ticket, open_ticket
+from nephra_contract.results import new_ticket, open_ticket, write_json
 from nephra_contract.volume import LabelMap
 from nephra_gateway.cache import Cache, Done, Made
 from nephra_gateway.content import Contents
@@ -143,8 +145,24 @@ async def _main(url: str, data: DataRoot, count: int) -> None:
     async with opened(url, data, lease_s=1) as cache:
         made = await asyncio.gather(*(ask(cache, data, run) for _ in range(count)))
     said = [{"path": m.answer["mask_path"], "entry": m.entry, "cached": m.cached} for m in made]
-    sys.stdout.write(json.dumps(said))
+    write_json(data.root / f"given-{os.getpid()}", {"given": said})
+
+
+def _fork(url: str, data: str, count: int) -> int:
+    """Ask in a process of its own; gives its number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            asyncio.run(_main(url, DataRoot(Path(data)), count))
+            code = 0
+        finally:
+            os._exit(code)
+    return child
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], DataRoot(Path(sys.argv[2])), int(sys.argv[3])))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    for line in sys.stdin:
+        sys.stdout.write(f"{_fork(*json.loads(line))}\n")
+        sys.stdout.flush()

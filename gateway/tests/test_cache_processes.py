@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,21 +26,22 @@ _PATIENCE_STEPS = 6000
 
 
 class Askers:
-    """Programs that ask for the same thing."""
+    """Processes that ask for the same thing."""
 
-    def __init__(self, url: str, data: DataRoot) -> None:
+    def __init__(self, program: subprocess.Popen[str], url: str, data: DataRoot) -> None:
         self.data = data
+        self._program = program
         self._url = url
-        self._all: list[subprocess.Popen[str]] = []
+        self._all: list[int] = []
 
-    def start(self, count: int) -> subprocess.Popen[str]:
-        """One that asks so often at once."""
-        command = [sys.executable, makers.__file__, self._url, str(self.data.root), str(count)]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, cwd=Path(databases.__file__).parent
-        )
-        self._all.append(process)
-        return process
+    def start(self, count: int) -> int:
+        """One that asks so often at once; gives its number."""
+        assert self._program.stdin is not None
+        assert self._program.stdout is not None
+        self._program.stdin.write(json.dumps([self._url, str(self.data.root), count]) + "\n")
+        self._program.stdin.flush()
+        self._all.append(int(self._program.stdout.readline()))
+        return self._all[-1]
 
     @property
     def runs(self) -> list[int]:
@@ -50,18 +53,18 @@ class Askers:
         """Let all makers finish."""
         (self.data.root / "go").touch()
 
-    def given(self, process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-        """What a program was given."""
-        said, _ = process.communicate(timeout=60)
-        assert process.returncode == 0
-        found: list[dict[str, Any]] = json.loads(said)
+    def given(self, number: int) -> list[dict[str, Any]]:
+        """What a process was given."""
+        path = self.data.root / f"given-{number}"
+        until(path.exists)
+        found: list[dict[str, Any]] = json.loads(path.read_text())["given"]
         return found
 
     def end(self) -> None:
         """End all."""
-        for process in self._all:
-            process.kill()
-            process.communicate()
+        for number in self._all:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -73,14 +76,25 @@ def until(true: Callable[[], bool]) -> None:
     raise AssertionError("it never became so")
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[subprocess.Popen[str]]:
+    """Forks processes that ask, having loaded all that they need."""
+    command = [sys.executable, makers.__file__]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.communicate()
+
+
 @pytest.fixture
-def askers(database_url: str, tmp_path: Path) -> Iterator[Askers]:
-    """Programs on each kind of database; all are ended."""
+def askers(program: subprocess.Popen[str], database_url: str, tmp_path: Path) -> Iterator[Askers]:
+    """Processes on each kind of database; all are ended."""
     folder = tmp_path / "data"
     folder.mkdir()
     data = DataRoot(folder)
     makers.prepare(data)
-    found = Askers(database_url, data)
+    found = Askers(program, database_url, data)
     yield found
     found.end()
 
@@ -114,16 +128,16 @@ def test_when_the_maker_is_killed_exactly_one_other_takes_over(
 ) -> None:
     """After its lease has passed; of two processes that wait with ten askers each."""
     maker = askers.start(1)
-    until(lambda: askers.runs == [maker.pid])
+    until(lambda: askers.runs == [maker])
     others = [askers.start(10), askers.start(10)]
     waiting = sa.select(sa.func.count()).select_from(sa.text("tickets"))
     until(lambda: asker.read(lambda c: c.execute(waiting).scalar_one()) == 21)
-    maker.kill()
+    os.kill(maker, signal.SIGKILL)
     until(lambda: len(askers.runs) > 1)
     askers.go()
     given = [made for process in others for made in askers.given(process)]
     assert len(askers.runs) == 2
-    assert askers.runs[1] in {process.pid for process in others}
+    assert askers.runs[1] in others
     assert len({made["entry"] for made in given}) == 1
     assert sum(not made["cached"] for made in given) == 1
     assert count(asker, cache_entries) == 1
@@ -134,13 +148,13 @@ def test_a_maker_that_was_frozen_for_too_long_registers_nothing(
 ) -> None:
     """Another has taken over; there is one result, and it is the other's."""
     frozen = askers.start(1)
-    until(lambda: askers.runs == [frozen.pid])
-    frozen.send_signal(signal.SIGSTOP)
+    until(lambda: askers.runs == [frozen])
+    os.kill(frozen, signal.SIGSTOP)
     other = askers.start(1)
-    until(lambda: askers.runs == [frozen.pid, other.pid])
+    until(lambda: askers.runs == [frozen, other])
     askers.go()
     (made,) = askers.given(other)
-    frozen.send_signal(signal.SIGCONT)
+    os.kill(frozen, signal.SIGCONT)
     (late,) = askers.given(frozen)
     assert made["entry"] is not None
     assert late["entry"] is None
@@ -154,8 +168,8 @@ def test_a_maker_that_was_frozen_while_nobody_else_asked_goes_on(
 ) -> None:
     """What nobody has taken over is still its own."""
     frozen = askers.start(1)
-    until(lambda: askers.runs == [frozen.pid])
-    frozen.send_signal(signal.SIGSTOP)
+    until(lambda: askers.runs == [frozen])
+    os.kill(frozen, signal.SIGSTOP)
     passed = cache_claims.c.until_s < sa.bindparam("now")
     query = sa.select(sa.func.count()).select_from(cache_claims).where(passed)
 
@@ -166,7 +180,7 @@ def test_a_maker_that_was_frozen_while_nobody_else_asked_goes_on(
 
     until(lapsed)
     askers.go()
-    frozen.send_signal(signal.SIGCONT)
+    os.kill(frozen, signal.SIGCONT)
     (made,) = askers.given(frozen)
     assert made["entry"] is not None
     assert count(asker, cache_entries) == 1

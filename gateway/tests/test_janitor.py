@@ -410,7 +410,7 @@ class Sweeper:
         self._process.communicate()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sweeper() -> Iterator[Sweeper]:
     """Forks sweeps that are killed."""
     found = Sweeper()
@@ -422,7 +422,7 @@ def test_a_sweep_that_is_killed_anywhere_is_finished_by_the_next(
     database_url: str, tmp_path: Path, sweeper: Sweeper
 ) -> None:
     """Before each single change in the database and on disk: nothing is lost, nothing left."""
-    every = 1 if database_url.startswith("sqlite") else 4  # on disk the same is done
+    every = 1 if database_url.startswith("sqlite") else 5  # on disk the same is done
     for number in range(0, _MANY, every):
         folder = tmp_path / f"data-{number}"
         folder.mkdir()
