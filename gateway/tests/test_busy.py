@@ -45,8 +45,12 @@ def test_work_that_fails_has_taken_its_time() -> None:
     clock, registry = Clock(), CollectorRegistry()
     busy = Busy("toy_busy_seconds", "Work.", clock)
     registry.register(busy)
-    with pytest.raises(ValueError, match="toy"), busy.at_work("nnunet"):
+
+    def fail() -> None:
         clock.now_s += 3
         raise ValueError("toy")
+
+    with pytest.raises(ValueError, match="toy"), busy.at_work("nnunet"):
+        fail()
     clock.now_s += 3
     assert registry.get_sample_value("toy_busy_seconds_total", {"predictor": "nnunet"}) == 3
