@@ -152,7 +152,8 @@ def test_headers_and_bodies(site: httpx.Client, defects: list[str]) -> None:
 def _walk(client: httpx.Client, root: Path, method: str, parts: list[bytes], below: bool) -> None:
     path = "/files/" if below else "/"
     path += "/".join(quote_from_bytes(part, safe="") for part in parts)
-    answer = client.request(method, path, content=b"x")
+    # As it is: a path that begins with two slashes is no host.
+    answer = client.request(method, client.base_url.copy_with(raw_path=path.encode()), content=b"x")
     proper(answer)
     if answer.status_code in (200, 201) and method == "PUT":
         # What was put is below the data root, in sight, and nowhere else.
