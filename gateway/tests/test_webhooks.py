@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import ssl
 import subprocess
 import threading
@@ -17,10 +18,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from nephra_contract.paths import DataRoot
 from nephra_gateway import webhooks
 from nephra_gateway.settings import GatewaySettings
 from nephra_gateway.store import deliveries, tickets
@@ -30,6 +33,7 @@ from nephra_gateway.store.deliveries import deliveries as table
 from nephra_gateway.store.tickets import Asked
 from nephra_gateway.webhooks import Webhooks, secret_of, signed
 
+_ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdefghijklmn").decode()
 
 
@@ -358,3 +362,38 @@ def test_hosts_without_a_secret_keep_the_gateway_down(tmp_path: Path, content: A
     Webhooks(GatewaySettings(), database)
     path.write_text("plain secret\n")
     assert secret_of(path) == b"plain secret"
+
+
+def test_a_gateway_tells_of_what_was_done_and_of_what_was_there(
+    start: Any,
+    settings: GatewaySettings,
+    data: DataRoot,
+    predictors: dict[str, str],
+    hook: Hook,
+    port: int,
+    gates: Any,
+) -> None:
+    """Also of an answer from the cache; the receiver of the documentation takes them for ours."""
+    changed = {"data": data.root, "predictors": predictors, "auth": "none"}
+    headers = {"Nephra-Callback": f"http://127.0.0.1:{port}/"}
+    body = {"image_path": "P.nii.gz"}
+    with start(settings.model_copy(update=changed)) as url:
+        answers = [
+            httpx.post(f"{url}/inference/tumor", json=body, headers=headers, timeout=60).json()
+            for _ in range(2)
+        ]
+        hook.wait(2)
+        elsewhere = {"Nephra-Callback": "http://elsewhere.example/"}
+        refused = httpx.post(f"{url}/inference/tumor", json=body, headers=elsewhere, timeout=60)
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "callback_refused"
+    told = [json.loads(body)["data"] for _, _, body in hook.heard]
+    assert {t["ticket"] for t in told} == {a["ticket"] for a in answers}
+    assert {t["state"] for t in told} == {"succeeded"}
+    assert any(t["cached"] for t in told)
+    text = (_ROOT / "docs" / "how-to" / "webhooks.md").read_text()
+    receiver: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], receiver)
+    for _, headers, message in hook.heard:
+        assert receiver["is_ours"](headers, message, SECRET)
+        assert not receiver["is_ours"](headers, message + b" ", SECRET)
