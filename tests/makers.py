@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from nephra_contract.execution import Origin, publish
+from nephra_contract.fences import open_ticket
 from nephra_contract.nifti import write_labels
 from nephra_contract.operation import Common, NoParameters, Outcome, Request
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import new_ticket, open_ticket, write_json
+from nephra_contract.results import new_ticket, write_json
 from nephra_contract.volume import LabelMap
 from nephra_gateway.cache import Cache, Done, Made
 from nephra_gateway.content import Contents

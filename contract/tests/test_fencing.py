@@ -18,19 +18,13 @@ import pytest
 from nephra_contract import execution
 from nephra_contract.errors import Cancelled, Conflict
 from nephra_contract.execution import execute
+from nephra_contract.fences import Fence, check_open, close_ticket, open_ticket
 from nephra_contract.labels import KIDNEY_LEFT
 from nephra_contract.nifti import write_labels
 from nephra_contract.operation import Input, NoParameters, Operation, Outcome
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
-from nephra_contract.results import (
-    Fence,
-    check_open,
-    close_ticket,
-    open_ticket,
-    place,
-    result_folder,
-)
+from nephra_contract.results import place, result_folder
 from nephra_contract.volume import LabelMap
 
 TICKET = "a" * 32
@@ -41,7 +35,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import Fence, result_folder
+from nephra_contract.fences import Fence
+from nephra_contract.results import result_folder
 
 with result_folder(DataRoot(Path(sys.argv[1])), sys.argv[2], "toy", Fence()) as (partial, final):
     (partial / "half").write_text("half")

@@ -16,8 +16,9 @@ import pytest
 import sqlalchemy as sa
 
 import makers
+from nephra_contract.fences import close_ticket
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import close_ticket, new_ticket
+from nephra_contract.results import new_ticket
 from nephra_gateway.cache import Cache, Made
 from nephra_gateway.janitor import Janitor
 from nephra_gateway.settings import GatewaySettings

@@ -9,8 +9,9 @@ import pytest
 
 import makers
 from nephra_contract.errors import FileMissing, PathRefused, RequestInvalid
+from nephra_contract.fences import open_ticket
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import new_ticket, open_ticket
+from nephra_contract.results import new_ticket
 from nephra_gateway.placing import place_all
 
 FOUND = "mine/fat.nii.gz"

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import makers
+from nephra_contract.fences import open_ticket
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import new_ticket, open_ticket
+from nephra_contract.results import new_ticket
 from nephra_gateway.content import Contents
 from nephra_gateway.registration import Registration, agrees
 from nephra_gateway.store.entries import Result

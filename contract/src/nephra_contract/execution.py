@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from nephra_contract import labels as names
 from nephra_contract.errors import FileMissing, OperationUnknown, Refused
+from nephra_contract.fences import check_open, while_open
 from nephra_contract.labels import LabelSpace
 from nephra_contract.merge import merge
 from nephra_contract.messages import Answer, BundleDescription, OperationDescription
@@ -21,14 +22,12 @@ from nephra_contract.operation import Common, Input, Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
-    check_open,
     check_output,
     nephra_version,
     new_ticket,
     place,
     result_folder,
     sha256,
-    while_open,
     write_json,
 )
 from nephra_contract.scene_files import write_scene

@@ -16,9 +16,9 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from nephra_contract.code import digest_of
 from nephra_contract.errors import RequestInvalid
+from nephra_contract.fences import Fence
 from nephra_contract.labels import LabelSpace, LabelSpaceName
 from nephra_contract.messages import InputDescription, OperationDescription
-from nephra_contract.results import Fence
 from nephra_contract.volume import LabelMap
 
 Phase = Literal["A", "P", "D"]

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from nephra_contract import labels as names
+from nephra_contract.fences import RESULTS
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_gateway.content import Contents
 from nephra_gateway.fingerprint import Content
 from nephra_gateway.inputs import check_phases

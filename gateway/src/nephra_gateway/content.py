@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from nephra_contract.errors import NephraError
+from nephra_contract.fences import RESULTS
 from nephra_contract.nifti_header import MAX_VOXELS
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_gateway.fingerprint import Content, Stopped, file_sha256, fingerprint
 
 #: What a file system says of a file: device, number, bytes, when it was written and when it was

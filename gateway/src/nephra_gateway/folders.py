@@ -11,18 +11,10 @@ from typing import Any
 
 from nephra_contract import logs
 from nephra_contract.errors import Unavailable
+from nephra_contract.fences import RESULTS, Fence, close_ticket, open_ticket, while_open
 from nephra_contract.messages import Answer
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import (
-    RESULTS,
-    Fence,
-    close_ticket,
-    folder_of,
-    open_ticket,
-    place,
-    while_open,
-    write_json,
-)
+from nephra_contract.results import folder_of, place, write_json
 from nephra_gateway.storage import unusable
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from nephra_contract.fences import RESULTS
 from nephra_contract.nifti_header import SUFFIXES
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_gateway.content import Contents
 from nephra_gateway.keys import Files
 from nephra_gateway.store.entries import Result

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from nephra_contract import logs
 from nephra_contract.errors import Unavailable
+from nephra_contract.fences import RESULTS
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_gateway.figures import Figures
 
 #: What was found is believed for so long; probes come every few seconds.

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from nephra_contract.fences import RESULTS, WITHDRAWN, close_ticket
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS, WITHDRAWN, close_ticket
 from nephra_gateway.store.removal import Going
 
 _TICKET = re.compile(r"[0-9a-f]{32}")

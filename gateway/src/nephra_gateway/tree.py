@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from nephra_contract.errors import Conflict, FileMissing, PathRefused
+from nephra_contract.fences import RESULTS
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 
 _MEND = "Name the file relative to the data root, for example 'cases/17/arterial.nii.gz'."
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from nephra_contract.messages import Event
 from nephra_gateway.board import Board
 from nephra_gateway.ending import Ending
 from nephra_gateway.eta import Estimate
+from nephra_gateway.held import Held
 from nephra_gateway.journal import AWAY_S, Journal, persist
 from nephra_gateway.problems import document, ours
 from nephra_gateway.stages import Tools
@@ -36,31 +37,6 @@ _ENDED_WITHIN_S = 8.0
 
 #: Statuses of what somebody else may have better luck with.
 _AWAY = (502, 503, 504)
-
-#: Why the work for a ticket is stopped: its caller wants it no more, another worker has it, or
-#: this gateway has to end.
-Reason = Literal["cancelled", "lost", "ending"]
-
-
-@dataclass
-class Held:
-    """A ticket that is worked on.
-
-    Args:
-        lease: without it nothing is written.
-        task: does the work.
-        reason: why it was stopped, if it was.
-    """
-
-    lease: Lease
-    task: asyncio.Task[None]
-    reason: Reason | None = None
-
-    def stop(self, reason: Reason) -> None:
-        """Stop the work; the first reason counts."""
-        if self.reason is None:
-            self.reason = reason
-            self.task.cancel()
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from nephra_contract.errors import (
     TooLarge,
     VoxelsRefused,
 )
+from nephra_contract.fences import close_ticket, open_ticket
 from nephra_contract.nifti import read_labels
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
-from nephra_contract.results import close_ticket, open_ticket, withdraw_ticket
 from nephra_contract.volume import Volume
 from nephra_nnunet.__main__ import open_runner
 from nephra_nnunet.phases import PhaseContradicted
@@ -302,26 +302,27 @@ def test_work_for_a_ticket_that_has_ended_reads_nothing(
     """No image is read, nor an hour of inference begun, for nobody."""
     data = DataRoot(data_folder)
     open_ticket(data, TICKET)
-    withdraw_ticket(data, TICKET)
+    close_ticket(data, TICKET)
     for image in data_folder.glob("*.nii.gz"):  # what reads their voxels fails
         os.truncate(image, image.stat().st_size // 2)
     with pytest.raises(Cancelled) as caught:
         runner.run(model, request_, Progress())
     assert caught.value.code == "ticket_closed"
-    assert not list((data_folder / "results").iterdir())
+    assert not list((data_folder / "results" / TICKET).iterdir())
 
 
-def test_a_ticket_withdrawn_between_two_masks_gets_no_other(
+def test_a_ticket_closed_between_two_masks_gets_no_other(
     runner: NnunetRunner, data_folder: Path
 ) -> None:
-    """Whoever withdrew it need not have reached this predictor."""
+    """Whoever closed it need not have reached this predictor."""
     data = DataRoot(data_folder)
     open_ticket(data, TICKET)
-    unheard = Progress(artifact=lambda kind, detail: withdraw_ticket(data, TICKET))
+    unheard = Progress(artifact=lambda kind, detail: close_ticket(data, TICKET))
     with pytest.raises(Cancelled) as caught:
         runner.run("inference", SEVERAL, unheard)
     assert caught.value.code == "ticket_closed"
-    assert not list((data_folder / "results").iterdir())
+    made = [p.name for p in (data_folder / "results" / TICKET).iterdir()]
+    assert made == ["inference-totalseg"]
 
 
 def test_a_contradicted_phase_warns_or_is_refused(runner: NnunetRunner, data_folder: Path) -> None:

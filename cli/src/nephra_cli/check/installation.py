@@ -14,10 +14,10 @@ from typing import Any
 from nephra_cli.check.findings import Failure, Skip
 from nephra_cli.client import Client
 from nephra_contract.errors import FileMissing, NephraError, PathRefused
+from nephra_contract.fences import RESULTS
 from nephra_contract.messages import OperationDescription
 from nephra_contract.nifti import write_image, write_labels
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_contract.volume import LabelMap, Volume
 
 

@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from nephra_contract.errors import Cancelled, FileMissing, PathRefused
+from nephra_contract.fences import RESULTS
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import RESULTS
 from nephra_gateway import audit
 from nephra_gateway.auth import caller_of
 from nephra_gateway.downloads import answer as download

@@ -10,12 +10,12 @@ from typing import Any
 
 from nephra_contract.errors import RequestInvalid
 from nephra_contract.execution import Origin, publish
+from nephra_contract.fences import check_open
 from nephra_contract.messages import Answer
 from nephra_contract.operation import Operation, Outcome, Request
 from nephra_contract.paths import DataRoot
 from nephra_contract.progress import Progress
 from nephra_contract.results import (
-    check_open,
     check_output,
     new_ticket,
     remove_results,
@@ -202,9 +202,7 @@ class Work:
 
     def _gather(self, ticket: str, parts: Mapping[str, Answer]) -> Answer:
         """The answer that holds the tasks' answers, with a manifest that names theirs."""
-        data = self.data
-        report = self._report()
-        fence = self.request.common.fence
+        data, report, fence = self.data, self._report(), self.request.common.fence
         # Another attempt may have to make fewer of them.
         name = f"{self.operation.name}-of-{'-'.join(parts)}"
         with result_folder(data, ticket, name, fence) as (partial, final):
@@ -286,14 +284,13 @@ def _check_output(
     operation: Operation, request: Request, data: DataRoot, protected: set[Any]
 ) -> None:
     target = request.common.output_path
-    if target is None:
-        return
-    if operation.name == "inference":
+    if target is not None and operation.name == "inference":
         raise RequestInvalid(
             "'output_path' names one file, but several tasks make several.",
             "Leave it out, and take the paths from the answer's parts.",
         )
-    check_output("mask.nii.gz", data, target, protected)
+    if target is not None:
+        check_output("mask.nii.gz", data, target, protected)
 
 
 def _named(progress: Progress, task: str) -> Progress:
