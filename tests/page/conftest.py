@@ -19,7 +19,7 @@ BUILT = Path(__file__).parents[2] / "gateway/src/nephra_gateway/page/index.html"
 SEED = 90_001
 #: As coarse as it may be; finer where the pictures are for people.
 COARSE = centred((72, 60, 64), (3.6, 3.6, 3.6))
-FINE = centred((140, 112, 112), (2.5, 2.5, 2.5))
+FINE = centred((112, 96, 96), (3.1, 3.1, 3.1))
 #: As a hospital's export might call them.
 FILES = {
     "A": "case7_arterial.nii.gz",

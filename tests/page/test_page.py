@@ -8,6 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import trimesh
@@ -240,6 +241,30 @@ def test_history_lists_cancels_and_tries_again(browser: Browser, case: Case) -> 
         expect(tab.page).not_to_have_url(re.compile(fresh))
         expect(tab.page.locator("#progress-title")).to_have_text("Finished")
         expect(tab.page.locator(".line")).to_contain_text("cache")
+        assert tab.said == []
+
+
+def test_a_broken_connection_is_gone_on_with(browser: Browser, case: Case) -> None:
+    """From the last event that was seen, until the end of the ticket."""
+    service, request = case.service, case.service.get(f"tickets/{case.ticket}").json()["request"]
+    asked: list[str | None] = []
+    with opened(browser, service.url, token=service.token) as tab:
+
+        def cut(route: Route) -> None:
+            asked.append(route.request.headers.get("last-event-id"))
+            if len(asked) == 1:
+                said = 'id: 1\nevent: progress\ndata: {"event": "progress", "fraction": 0.01}\n\n'
+                route.fulfill(content_type="text/event-stream", body=said)
+            else:
+                route.fallback()
+
+        tab.page.route("**/events", cut)
+        fresh = tab.page.evaluate(_START, [service.token, request])
+        tab.page.goto(f"{service.url}/#/tickets/{fresh}")
+        expect(tab.page.locator(".steps .running .said").first).to_have_text(re.compile("[1-9]"))
+        httpx.delete(f"{service.url}/tickets/{fresh}", headers=service.headers, timeout=60)
+        expect(tab.page.locator("#progress-title")).to_have_text("Cancelled")
+        assert asked[:2] == [None, "1"]
         assert tab.said == []
 
 

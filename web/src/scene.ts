@@ -185,7 +185,7 @@ export function takeKeys(canvas: HTMLCanvasElement, keys: Record<string, () => v
   );
 }
 
-/** The box around a surface in mm³, and the middle of what it encloses, which crumbs hardly move. */
+/** The box around a surface in mm³, and the middle of what its largest part encloses. */
 export function measure({ points, triangles }: Omit<Surface, "name">): { size: number; centre: number[] } {
   const low = [Infinity, Infinity, Infinity];
   const high = [-Infinity, -Infinity, -Infinity];
@@ -194,19 +194,38 @@ export function measure({ points, triangles }: Omit<Surface, "name">): { size: n
     high[i % 3] = Math.max(high[i % 3]!, points[i]!);
   }
   const corner = (k: number): Vector => [points[3 * k]!, points[3 * k + 1]!, points[3 * k + 2]!];
-  const sum = [0, 0, 0];
-  let volume = 0;
+  const part = parts(points.length / 3, triangles);
+  /** By part: moments and volume, six times, of the tetrahedra to the origin. */
+  const sums = new Map<number, [number, number, number, number]>();
   for (let t = 0; t < triangles.length; t += 3) {
     const [a, b, c] = [corner(triangles[t]!), corner(triangles[t + 1]!), corner(triangles[t + 2]!)];
     const normal = cross(b, c);
-    // Of the tetrahedron to the origin, six times.
-    const part = a[0] * normal[0] + a[1] * normal[1] + a[2] * normal[2];
-    volume += part;
-    for (let i = 0; i < 3; i++) sum[i]! += (part * (a[i]! + b[i]! + c[i]!)) / 4;
+    const six = a[0] * normal[0] + a[1] * normal[1] + a[2] * normal[2];
+    const sum = sums.get(part(triangles[t]!)) ?? [0, 0, 0, 0];
+    sums.set(part(triangles[t]!), sum);
+    for (let i = 0; i < 3; i++) sum[i]! += (six * (a[i]! + b[i]! + c[i]!)) / 4;
+    sum[3] += six;
   }
-  const sides = high.map((v, i) => v - low[i]!);
-  const centre = sum.map((v, i) => (volume > 0 ? v / volume : (low[i]! + high[i]!) / 2));
-  return { size: sides[0]! * sides[1]! * sides[2]!, centre };
+  const largest = [...sums.values()].sort((a, b) => b[3] - a[3])[0];
+  const [width, depth, height] = high.map((v, i) => v - low[i]!) as Vector;
+  const enclosed = largest !== undefined && largest[3] > 0;
+  const centre = enclosed
+    ? largest.slice(0, 3).map((v) => v / largest[3])
+    : high.map((v, i) => (v + low[i]!) / 2);
+  return { size: width * depth * height, centre };
+}
+
+/** Which part each vertex is of, named by one of its vertices. */
+function parts(count: number, triangles: Uint32Array): (vertex: number) => number {
+  const parents = Int32Array.from({ length: count }, (_, i) => i);
+  const root = (vertex: number): number => {
+    let at = vertex;
+    while (parents[at] !== at) at = parents[at] = parents[parents[at]!]!;
+    return at;
+  };
+  for (let t = 0; t < triangles.length; t += 3)
+    for (const k of [1, 2]) parents[root(triangles[t + k]!)] = root(triangles[t]!);
+  return root;
 }
 
 type Vector = [number, number, number];

@@ -75,9 +75,9 @@ test("the tube that marks a bridge is closed and turned outward", () => {
   expect(Math.abs(volume / exact - 1)).toBeLessThan(0.05);
 });
 
-test("the middle of a structure is that of what it encloses", () => {
+test("the middle of a structure is that of its largest part", () => {
   const { points, triangles } = capsule([100, 50, 20], [110, 50, 20], 2);
-  const crumb = capsule([0, 0, 0], [0.1, 0, 0], 0.4);
+  const crumb = capsule([0, 0, 0], [5, 0, 0], 2);
   const both = {
     points: Float32Array.from([...points, ...crumb.points]),
     triangles: Uint32Array.from([...triangles, ...crumb.triangles.map((k) => k + points.length / 3)]),
