@@ -327,6 +327,25 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
         assert client.get("/files/rest").content == bytes(5 * MIB)
 
 
+def test_a_data_root_that_is_gone_is_not_made_anew(start: Any, tmp_path: Path) -> None:
+    """503 while it is away, as when a volume is not mounted; then it works again."""
+    root, aside = tmp_path / "root", tmp_path / "aside"
+    root.mkdir()
+    settings = GatewaySettings(
+        data=root, predictors={}, auth="none", database=f"sqlite:///{tmp_path / 'x.db'}"
+    )
+    with start(settings) as url:
+        root.rename(aside)
+        asked = [(method, "/files/a") for method in ("PUT", "GET", "DELETE")]
+        for method, path in (*asked, ("GET", "/files")):
+            answer = httpx.request(method, url + path, content=b"x")
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "data_root_unavailable"
+        assert not root.exists()
+        aside.rename(root)
+        assert httpx.put(f"{url}/files/a", content=b"x").status_code == 201
+
+
 def test_pipelined_requests_are_answered_in_order(site: httpx.Client, root: Path) -> None:
     """Bodies end where they say, and what comes after them is the next request."""
     put = b"PUT /files/pipe-%d HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab%d"
