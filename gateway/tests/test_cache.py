@@ -66,7 +66,7 @@ def play(database_url: str, root: DataRoot) -> Callable[[Test], None]:
 
     def run(test: Test) -> None:
         async def main() -> None:
-            async with makers.opened(database_url, root) as cache:
+            async with makers.opened(database_url, root, lease_s=600) as cache:
                 await asyncio.wait_for(asyncio.ensure_future(test(cache)), 60)
 
         asyncio.run(main())
@@ -400,6 +400,33 @@ def test_parts_are_found_made_and_waited_for_side_by_side(
             "d": False,
         }
         assert len(calls) == 3
+
+    play(test)
+
+
+def test_what_a_maker_tells_twice_is_given_once(
+    play: Callable[[Test], None], root: DataRoot, maker: Maker
+) -> None:
+    """Models announce their masks, and name them again in the end."""
+
+    async def test(cache: Cache) -> None:
+        ticket = await makers.submitted(cache, root)
+        given: list[str] = []
+
+        async def make(parts: Sequence[str], done: Done) -> None:
+            answer = await maker(ticket)
+            for _ in range(2):
+                await done("", answer, 1.0)
+
+        async def give(part: str, made: Made) -> None:
+            given.append(part)
+
+        content = await cache.contents.of(makers.INPUT)
+        assert content is not None
+        inputs = {"": {"mask_path": [content.file]}}
+        await cache.once({"": "k"}, ticket, make, give, inputs=inputs)
+        assert given == [""]
+        assert len(await rows(cache.database, cache_entries)) == 1
 
     play(test)
 

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import os
 import threading
+import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -334,6 +335,23 @@ def test_a_file_that_changes_under_the_pass_is_read_again(
     found = of(root, "a.nii")
     assert found is not None
     assert found.file == hashlib.sha256((root.root / "a.nii").read_bytes()).hexdigest()
+
+
+def test_a_file_is_read_when_a_later_change_could_be_seen(
+    root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was just written could be written to once more within the same tick."""
+    monkeypatch.setattr(content, "_TICK_S", 0.2)
+    save(root.root / "a.nii", values())
+    ages_s: list[float] = []
+
+    def look(path: Path, max_voxels: int, stop: threading.Event) -> Content | None:
+        ages_s.append(time.time() - path.stat().st_ctime)
+        return fingerprint.fingerprint(path, max_voxels, stop)
+
+    monkeypatch.setattr(content, "fingerprint", look)
+    assert of(root, "a.nii") is not None
+    assert min(ages_s) >= 0.19
 
 
 def test_passes_end_when_the_gateway_does(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,6 +224,22 @@ def test_what_a_kept_ticket_names_stays(play: Callable[[Test], None], state: str
     play(test)
 
 
+def test_what_a_running_ticket_was_given_stays(play: Callable[[Test], None]) -> None:
+    """It names nothing yet; who made it is gone, and there is no room."""
+
+    async def test(house: House) -> None:
+        home, made = await house.make("made")
+        user, found = await house.make("made")
+        assert found.cached
+        await house.end(home, "failed")
+        await house.age(cache_entries, "used_s", YEAR_S)
+        await house.janitor(cache_max_bytes=0).sweep()
+        assert house.files == paths(made) | {f"results/{user}/.work-0"}
+        assert await house.cache.peek("made") is not None
+
+    play(test)
+
+
 def test_what_a_kept_case_is_made_of_stays(play: Callable[[Test], None]) -> None:
     """A ticket that names the whole keeps its parts; when it goes, all go."""
 
@@ -361,7 +377,7 @@ def test_what_a_running_ticket_was_given_is_there_while_others_sweep(
             for turn in range(12):
                 ticket, made = await house.make(f"key{(number + turn) % 3}")
                 assert all((house.data.root / path).is_file() for path in paths(made))
-                await asyncio.sleep(0)
+                await house.janitor(cache_max_bytes=0).sweep()
                 assert all((house.data.root / path).is_file() for path in paths(made))
                 found.append(made.cached)
                 await house.end(ticket, "failed")

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,12 @@ class Sweeping:
             kept: paths of files and folders right in it, relative to the data root.
         """
         home = self.home(ticket)
-        if not home.is_dir():
-            return
         close_ticket(self.data, ticket)
-        for path in home.iterdir():
+        try:
+            found = list(home.iterdir())
+        except FileNotFoundError:
+            return  # it never had one, or somebody else has cleared it
+        for path in found:
             if f"{RESULTS}/{ticket}/{path.name}" not in kept:
                 self._take_away(path)
         _remove_if_empty(home)
@@ -88,7 +91,8 @@ class Sweeping:
         """Remove a file or folder; of a folder there is all or nothing at any moment."""
         if path.is_dir() and not path.is_symlink():
             aside = self.data.root / RESULTS / f"{WITHDRAWN}{path.parent.name}.{path.name}"
-            path.rename(aside)
+            with suppress(FileNotFoundError):  # somebody else was quicker
+                path.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
