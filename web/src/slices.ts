@@ -47,7 +47,8 @@ export class SliceView extends EventTarget {
       isRadiologicalConvention: true,
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.85, 0.9, 0.9],
-      crosshairWidth: 1,
+      crosshairWidth: 1.6,
+      crosshairWidthUnit: "mm",
       crosshairGap: 6,
       fontColor: [0.75, 0.8, 0.82, 1],
       fontMinPx: 11,
@@ -136,7 +137,9 @@ export class SliceView extends EventTarget {
 
   /** Go to a place in RAS+ mm, unless somebody has already gone elsewhere. */
   begin(mm: number[]): void {
-    if (!this.touched) this.goTo(mm);
+    if (this.touched || this.image === null) return;
+    const inside = [...this.nv.mm2frac([mm[0]!, mm[1]!, mm[2]!])].every((part) => part >= 0 && part <= 1);
+    if (inside) this.goTo(mm);
   }
 
   /** Go to a place in RAS+ mm. */
