@@ -21,7 +21,7 @@ NDJSON = {"Accept": "application/x-ndjson"}
 def results(data: DataRoot) -> set[str]:
     """The tickets that have results."""
     folder = data.root / "results"
-    return {p.name for p in folder.iterdir()} if folder.exists() else set()
+    return {p.name for p in folder.glob("[!.]*")}
 
 
 def whole(data: DataRoot) -> bool:

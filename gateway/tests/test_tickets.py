@@ -206,7 +206,7 @@ def test_the_listing_is_filtered_and_paged(gateway: httpx.Client, gates: Any) ->
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None and len(seen) < 500:
-        said = {"limit": 2, "operation": "inference/tumor", "state": "succeeded"}
+        said = {"limit": "2", "operation": "inference/tumor", "state": "succeeded"}
         page = gateway.get("/tickets", params=said | ({"cursor": cursor} if cursor else {})).json()
         assert all(t["operation"] == "inference/tumor" for t in page["tickets"])
         assert all("result" not in t for t in page["tickets"])

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,18 +139,23 @@ class Fleet:
 
 @contextmanager
 def fleet(
-    data: Path, folder: Path, *, gateways: int = 2, predictors: Any = None, **settings: str
+    data: Path,
+    folder: Path,
+    settings: Mapping[str, str],
+    *,
+    gateways: int = 2,
+    predictors: Mapping[str, str] = PREDICTORS,
 ) -> Iterator[Fleet]:
     """Start gateways and predictors; they end with the block.
 
     Args:
         data: the data root.
         folder: for logs.
-        gateways: how many.
-        predictors: name → module; nephra's own without.
         settings: of all of them, as `NEPHRA_*`.
+        gateways: how many.
+        predictors: name → module.
     """
-    modules: dict[str, str] = dict(PREDICTORS if predictors is None else predictors)
+    modules = dict(predictors)
     ports = _free_ports(len(modules) + gateways)
     common = {**os.environ, "NEPHRA_DATA": str(data), "NEPHRA_AUTH": "none", **settings}
     common["NEPHRA_EXIT_WITH_PARENT"] = "1"

@@ -49,7 +49,7 @@ def running(
         write_image(data / f"{phase}.nii.gz", phantom.volume(phase, GRID))
     settings = {"NEPHRA_LEASE_S": str(LEASE_S), "NEPHRA_RETRY_S": "120"}
     if request.param == "sqlite":
-        with fleet(data, home, **settings) as started:
+        with fleet(data, home, settings) as started:
             yield started
         return
     why = databases.absent()
@@ -58,7 +58,7 @@ def running(
     with databases.postgres() as server:
         settings["NEPHRA_DATABASE"] = server.create()
         _migrate(settings["NEPHRA_DATABASE"])
-        with fleet(data, home, **settings) as started:
+        with fleet(data, home, settings) as started:
             started.server = server  # type: ignore[attr-defined]
             yield started
 

@@ -26,7 +26,8 @@
         ├── InternalError        500  internal_error: a defect of nephra, never bad input
         ├── Unavailable          503  predictor_unavailable
         ├── TimedOut             504  timed_out
-        └── InsufficientMemory   507  insufficient_memory
+        ├── InsufficientMemory   507  insufficient_memory
+        └── NoSpace              507  no_space: the disk is full
 
 An error carries a kind (`code`, stable), a sentence for the user (`detail`) and what to do
 next (`action`). Host paths and the messages of libraries never stand in either.
@@ -34,6 +35,7 @@ next (`action`). Host paths and the messages of libraries never stand in either.
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 
@@ -250,3 +252,33 @@ class InsufficientMemory(Failed):
     status = 507
     default_code = "insufficient_memory"
     title = "Not enough memory"
+
+
+class NoSpace(Failed):
+    """The disk has no room for a file."""
+
+    status = 507
+    default_code = "no_space"
+    title = "Not enough disk space"
+
+
+def no_space() -> NoSpace:
+    """The error for a full disk."""
+    return NoSpace(
+        "There is not enough room in the data root for this file.",
+        "Remove what is not needed any more, or ask who runs this gateway for room.",
+    )
+
+
+def full_disk(error: BaseException | None) -> NoSpace | None:
+    """The error for a full disk, where that is what an error comes from; None for all others.
+
+    Libraries that write files often say so in words of their own, and name the system's as cause.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return no_space()
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None

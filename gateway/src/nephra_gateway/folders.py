@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from nephra_contract import logs
-from nephra_contract.errors import Unavailable
+from nephra_contract.errors import NephraError, full_disk
 from nephra_contract.fences import RESULTS, Fence, close_ticket, open_ticket, while_open
 from nephra_contract.messages import Answer
 from nephra_contract.paths import DataRoot
@@ -32,7 +32,7 @@ class Folders:
         """Let an attempt write; those before it cannot any more.
 
         Raises:
-            Unavailable: the data root cannot be written.
+            Unavailable, NoSpace: the data root cannot be written.
         """
         await self._change(lambda: open_ticket(self.data, ticket, attempt), ticket)
 
@@ -40,7 +40,7 @@ class Folders:
         """Let nobody write any more; results that are whole stay, half ones go."""
         try:
             await self._change(lambda: self._close(ticket), ticket)
-        except Unavailable:
+        except NephraError:
             pass  # said in the log
 
     def found(self, ticket: str, operation: str, step: str) -> dict[str, Any] | None:
@@ -89,15 +89,14 @@ class Folders:
         try:
             return await asyncio.to_thread(copy)
         except OSError as error:
-            logs.defect("data root cannot be written", error, path=output_path)
-            raise unusable() from error
+            raise _said(error, path=output_path) from error
 
     async def write_manifest(self, ticket: str, attempt: int, content: Mapping[str, Any]) -> str:
         """Write a ticket's own manifest, if the attempt may still write; gives its path.
 
         Raises:
             Cancelled: another attempt has begun.
-            Unavailable: the data root cannot be written.
+            Unavailable, NoSpace: the data root cannot be written.
         """
         path = f"{RESULTS}/{ticket}/manifest.json"
         await self._change(lambda: self._write(path, ticket, Fence("", attempt), content), ticket)
@@ -114,5 +113,13 @@ class Folders:
         try:
             await asyncio.to_thread(change)
         except OSError as error:
-            logs.defect("data root cannot be written", error, ticket=ticket)
-            raise unusable() from error
+            raise _said(error, ticket=ticket) from error
+
+
+def _said(error: OSError, **members: str) -> NephraError:
+    """What the system says of the data root as one of our errors."""
+    full = full_disk(error)
+    if full is not None:
+        return full
+    logs.defect("data root cannot be written", error, **members)
+    return unusable()

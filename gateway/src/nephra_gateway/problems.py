@@ -22,6 +22,7 @@ from nephra_contract.errors import (
     RequestInvalid,
     Unauthorized,
     Unprocessable,
+    full_disk,
 )
 from nephra_contract.messages import Problem
 
@@ -83,14 +84,6 @@ class DigestWrong(Unprocessable):
     title = "Checksum does not match"
 
 
-class NoSpace(Failed):
-    """A disk that has no room for it."""
-
-    status = 507
-    default_code = "no_space"
-    title = "Not enough disk space"
-
-
 class WorkLost(Failed):
     """A predictor that died at the same work again and again."""
 
@@ -111,14 +104,6 @@ class Relayed(NephraError):
         super().__init__(problem.detail, problem.action, code=problem.code)
         self.problem = problem
         self.retry_after = retry_after
-
-
-def no_space() -> NoSpace:
-    """The error for a full disk."""
-    return NoSpace(
-        "There is not enough room in the data root for this file.",
-        "Remove what is not needed any more, or ask who runs this gateway for room.",
-    )
 
 
 def document(error: NephraError) -> Problem:
@@ -154,6 +139,9 @@ def ours(error: Exception) -> NephraError:
     """Any exception as one of ours; what nobody foresaw is logged, and hidden from callers."""
     if isinstance(error, NephraError):
         return error
+    full = full_disk(error)
+    if full is not None:
+        return full
     logs.defect("unexpected error", error)
     return InternalError(
         "nephra failed at this request; the log of the gateway says where.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import hmac
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,9 @@ from functools import partial
 from typing import TypeVar
 
 from nephra_contract import logs
-from nephra_contract.errors import NephraError, RequestInvalid
+from nephra_contract.errors import NephraError, RequestInvalid, full_disk, no_space
 from nephra_gateway.fields import Conditions, Digest, Span
-from nephra_gateway.problems import BodyTooLarge, DigestWrong, PreconditionFailed, no_space
+from nephra_gateway.problems import BodyTooLarge, DigestWrong, PreconditionFailed
 from nephra_gateway.staged import Staged
 from nephra_gateway.staging import Staging, key_of
 from nephra_gateway.storage import unusable
@@ -23,7 +22,6 @@ from nephra_gateway.tree import Found, Tree
 
 T = TypeVar("T")
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _THREADS = 8
 
 #: What nobody goes on with is looked for so often.
@@ -288,7 +286,8 @@ def _translated(work: Callable[[], T]) -> T:
     try:
         return work()
     except OSError as error:
-        if error.errno in _FULL:
-            raise no_space() from error
+        full = full_disk(error)
+        if full is not None:
+            raise full from error
         logs.defect("data root cannot be used", error)
         raise unusable() from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nephra_contract import logs
-from nephra_contract.errors import InsufficientMemory, InternalError, NephraError
+from nephra_contract.errors import InsufficientMemory, InternalError, NephraError, full_disk
 
 
 def ours(error: BaseException) -> NephraError:
@@ -15,6 +15,9 @@ def ours(error: BaseException) -> NephraError:
             "The work needs more memory than there is.",
             "Crop or resample the volume, or give the predictor more memory.",
         )
+    full = full_disk(error)
+    if full is not None:
+        return full
     logs.defect("unexpected error", error)
     return InternalError(
         "nephra failed at this request; the log of the predictor says where.",
