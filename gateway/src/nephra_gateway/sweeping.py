@@ -77,8 +77,8 @@ class Sweeping:
             kept: paths of files and folders right in it, relative to the data root.
         """
         home = self.home(ticket)
-        close_ticket(self.data, ticket)
         try:
+            close_ticket(self.data, ticket)
             found = list(home.iterdir())
         except FileNotFoundError:
             return  # it never had one, or somebody else has cleared it
