@@ -47,7 +47,8 @@ def test_a_case_goes_the_whole_way(gateway: httpx.Client, data: DataRoot, gates:
     assert got["warnings"] == []
     steps = {"totalseg", "tumor", "vessel", "ureter", "sample", "vessel-joined", "ureter-joined"}
     assert set(got["mask_paths"]) == steps | {"fat", "merge"}
-    assert set(got["timings"]) == set(got["mask_paths"]) | {"preview", "scene", "total"}
+    surfaces = {"preview", "tumor-surfaces", "vessel-surfaces", "ureter-surfaces", "scene"}
+    assert set(got["timings"]) == set(got["mask_paths"]) | surfaces | {"total"}
     merged = read_labels(data.file(got["mask_path"]))
     wanted = ["kidney_right", "kidney_left", "tumor", "liver", "artery", "vein", "ureter_left"]
     assert set(merged.present) == {numbers()[n] for n in [*wanted, "perirenal_fat"]}
@@ -104,8 +105,9 @@ def test_steps_that_do_not_wait_for_each_other_overlap(gateway: httpx.Client, ga
             if {"vessel-joined", "fat"} <= set(came):
                 gates.go.set()
     assert came.index("vessel-joined") < came.index("ureter")
-    # The preview is in nobody's way, and comes when its turn does.
-    assert [stage for stage in came if stage != "preview"][-2:] == ["merge", "scene"]
+    # What is for who waits alone is in nobody's way, and comes when its turn does.
+    shown = ("preview", "tumor-surfaces", "vessel-surfaces", "ureter-surfaces")
+    assert [stage for stage in came if stage not in shown][-2:] == ["merge", "scene"]
 
 
 def test_progress_rises_to_one(gateway: httpx.Client, gates: Any) -> None:
@@ -132,6 +134,24 @@ def test_hanging_up_cancels_all_steps_and_leaves_nothing_half(
     while gateway.get("/tickets?limit=1").json()["tickets"][0]["state"] != "cancelled":
         assert time.monotonic() < until
     assert whole(data)
+
+
+def test_a_model_s_surfaces_come_while_the_next_one_runs(
+    gateway: httpx.Client, data: DataRoot, gates: Any
+) -> None:
+    """Each mesh is there as soon as its mask is."""
+    gates.hold("ureter")
+    seen: dict[str, Event] = {}
+    with gateway.stream("POST", "/cases", json={"phases": ALL}, headers=NDJSON) as answer:
+        for event in events(answer.iter_lines()):
+            if event.event == "artifact":
+                seen[event.stage] = event
+            if {"tumor-surfaces", "vessel-surfaces"} <= set(seen):
+                gates.go.set()
+    assert list(seen).index("tumor-surfaces") < list(seen).index("ureter")
+    found = seen["vessel-surfaces"].artifact or {}
+    assert set(found["volumes_ml"]) == {"artery", "vein"}
+    assert data.file(found["glb_path"]).stat().st_size > 0
 
 
 def test_a_failing_preview_is_a_warning(gateway: httpx.Client, gates: Any) -> None:

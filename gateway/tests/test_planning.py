@@ -107,6 +107,24 @@ def test_the_preview_waits_for_totalseg_alone_and_may_fail() -> None:
     assert not {"sample", "preview"} & {m for s in needed for m in s.masks}
 
 
+def test_each_model_has_surfaces_of_its_own_for_who_waits() -> None:
+    """Of its joined mask, and of what the scene takes from it; nothing stands on them."""
+    made = planned("APD")
+    for task, mask in (
+        ("tumor", "tumor"),
+        ("vessel", "vessel-joined"),
+        ("ureter", "ureter-joined"),
+    ):
+        step = made.step(f"{task}-surfaces")
+        assert step.masks == (mask,)
+        assert step.shown
+        assert not step.needed
+        assert step.name not in {m for s in made.steps for m in s.masks}
+    assert made.step("ureter-surfaces").members["structures"][0].startswith("ureter")
+    request = CaseRequest(phases={"A": "A.nii.gz", "D": "D.nii.gz"}, preview=False)
+    assert not [s for s in plan(request, OFFERED).steps if s.shown]
+
+
 @pytest.mark.parametrize(
     ("structures", "tasks", "steps"),
     [

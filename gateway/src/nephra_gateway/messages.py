@@ -37,7 +37,9 @@ class CaseRequest(Message):
         description="Refuse an image that contradicts its phase; else it is a warning.",
     )
     preview: bool = Field(
-        default=True, description="Make a quick scene of a template while the slow models run."
+        default=True,
+        description="For who waits: a quick scene of a template while the models run, and the "
+        "surfaces of each as soon as its mask is there.",
     )
 
 

@@ -96,7 +96,8 @@ class Pipeline:
             if step.needed and not (missing and step.if_missing != "fail"):
                 raise
             said = document(error).detail
-            self.outcomes.warnings.append(f"The step '{step.name}' was left out: {said}")
+            if not step.shown:
+                self.outcomes.warnings.append(f"The step '{step.name}' was left out: {said}")
             self._leave_out(step, masks[0] if step.if_missing == "unchanged" else None)
             return
         self._finish(step, answer, time.monotonic() - started)
@@ -136,15 +137,18 @@ class Pipeline:
                     f"The step '{step.name}' did not make '{name}'.",
                     "Check that gateway and predictors are of one version.",
                 )
-            self._give(name, parts[name], seconds)
+            self._give(name, parts[name], seconds, told=not step.shown)
         self._progress(step, Event(event="progress", stage="done", fraction=1.0))
 
-    def _give(self, name: str, answer: dict[str, Any], seconds: float) -> None:
+    def _give(
+        self, name: str, answer: dict[str, Any], seconds: float, *, told: bool = True
+    ) -> None:
         if self._ready[name].done():
             return  # it came as an artifact already
         self.outcomes.answers[name] = answer
         self.outcomes.seconds[name] = round(seconds, 3)
-        self.outcomes.warnings += [f"{name}: {w}" for w in answer.get("warnings", [])]
+        if told:
+            self.outcomes.warnings += [f"{name}: {w}" for w in answer.get("warnings", [])]
         self._ready[name].set_result(answer)
         self._emit(Event(event="artifact", stage=name, artifact=answer))
 

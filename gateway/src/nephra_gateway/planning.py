@@ -39,6 +39,7 @@ class Step:
             needed either and stand on it are left out with it.
         if_missing: what to do where a mask lacks the structure that it stands on: `fail`, go on
             `without` its result, or with the `unchanged` mask that it was given.
+        shown: its result is for who waits alone; nobody misses it, and it gives no warnings.
         weight: its share of the progress.
     """
 
@@ -49,6 +50,7 @@ class Step:
     gives: tuple[str, ...] = ()
     needed: bool = True
     if_missing: Literal["fail", "without", "unchanged"] = "fail"
+    shown: bool = False
     weight: float = 5
 
     @property
@@ -117,7 +119,10 @@ def plan(request: CaseRequest, offered: Collection[str]) -> Plan:
         steps.append(_fat(request, reference, tasks))
     dropped = REPLACED if everything_wanted and "vessel" in tasks else frozenset()
     joined = {s.masks[0]: s.name for s in steps if s.name.endswith(_JOINED)}
-    steps += _scene(_taken(wanted - dropped, tasks, fat), joined)
+    taken = _taken(wanted - dropped, tasks, fat)
+    if request.preview:
+        steps += _surfaces(taken, joined)
+    steps += _scene(taken, joined)
     made = Plan(
         tuple(_with_parameters(s, request.parameters) for s in steps),
         reference,
@@ -207,6 +212,25 @@ def _preview(offered: Collection[str]) -> list[Step]:
     return [
         Step("sample", "postprocess/sample", ("totalseg",), needed=False),
         Step("preview", "smoothing/base", ("sample",), _SHOWN_FIRST, needed=False),
+    ]
+
+
+def _surfaces(taken: list[tuple[str, list[str]]], joined: Mapping[str, str]) -> list[Step]:
+    """What each model has found as surfaces, while the next ones run; organs are in the preview."""
+    if len(taken) == 1:
+        return []  # the scene comes as soon
+    return [
+        Step(
+            f"{source}-surfaces",
+            "smoothing/base",
+            (joined.get(source, source),),
+            {"structures": found},
+            needed=False,
+            shown=True,
+            weight=1,
+        )
+        for source, found in taken
+        if source in ("tumor", "vessel", "ureter")
     ]
 
 
