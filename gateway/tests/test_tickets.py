@@ -236,6 +236,27 @@ def test_a_ticket_can_be_tried_again(gateway: httpx.Client, gates: Any) -> None:
     assert (refused.status_code, refused.json()["code"]) == (409, "ticket_running")
 
 
+def test_a_found_result_is_placed_like_one_that_was_made(
+    gateway: httpx.Client, data: DataRoot, gates: Any
+) -> None:
+    """A copy under the wanted name; an input is not written over, and a suffix has to fit."""
+    cached = {"Cache-Control": "max-age=0"}
+    for output, hit in (("placed/one.nii.gz", False), ("elsewhere/one.nii.gz", True)):
+        body = {**TUMOR, "output_path": output}
+        answer = gateway.post("/inference/tumor", json=body, headers=cached)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["cached"] is hit
+        assert answer.json()["mask_path"] == output
+        assert data.file(output).stat().st_size > 0
+    before = data.file("A.nii.gz").read_bytes()
+    for wrong in ("A.nii.gz", "one.txt", "../one.nii.gz"):
+        answer = gateway.post(
+            "/inference/tumor", json={**TUMOR, "output_path": wrong}, headers=cached
+        )
+        assert answer.status_code in (400, 422), answer.text
+    assert data.file("A.nii.gz").read_bytes() == before
+
+
 def test_what_is_not_there_is_not_found(gateway: httpx.Client) -> None:
     """For every method; an address of a ticket that never was gives nothing away."""
     for method, tail in (("GET", ""), ("GET", "/events"), ("DELETE", ""), ("POST", "/retry")):

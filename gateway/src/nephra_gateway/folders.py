@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from nephra_contract import logs
@@ -14,7 +13,8 @@ from nephra_contract.errors import NephraError, full_disk
 from nephra_contract.fences import RESULTS, Fence, close_ticket, open_ticket, while_open
 from nephra_contract.messages import Answer
 from nephra_contract.paths import DataRoot
-from nephra_contract.results import folder_of, place, write_json
+from nephra_contract.results import folder_of, write_json
+from nephra_gateway.placing import place_all
 from nephra_gateway.storage import unusable
 
 
@@ -69,25 +69,21 @@ class Folders:
         except OSError:
             pass  # it has results, or was never made
 
-    async def place(self, answer: Mapping[str, Any], output_path: str) -> dict[str, str]:
+    async def place(
+        self, answer: Mapping[str, Any], output_path: str, inputs: Iterable[str]
+    ) -> dict[str, str]:
         """Copies of a found result's files where a request wants them; gives where they are.
+
+        Args:
+            answer: with the paths of the files.
+            output_path: as requested.
+            inputs: of the request; they are not written over.
 
         Raises:
             NephraError: they cannot be put there.
         """
-        folder = PurePosixPath(output_path).parent
-        members = [m for m in answer if m.endswith("_path") and m != "manifest_path"]
-
-        def copy() -> dict[str, str]:
-            placed = {}
-            for member in members:
-                source = self.data.file(answer[member])
-                path = place(source, self.data, str(folder / source.name), set())
-                placed[member] = self.data.name(path)
-            return placed
-
         try:
-            return await asyncio.to_thread(copy)
+            return await asyncio.to_thread(place_all, self.data, answer, output_path, inputs)
         except OSError as error:
             raise _said(error, path=output_path) from error
 

@@ -11,6 +11,7 @@ from nephra_contract.messages import OperationDescription
 from nephra_gateway.cases import Cases
 from nephra_gateway.content import Contents
 from nephra_gateway.journal import Journal
+from nephra_gateway.keys import files_of
 from nephra_gateway.messages import CaseRequest
 from nephra_gateway.planning import Step
 from nephra_gateway.stages import Stages, Tools
@@ -87,9 +88,11 @@ class Jobs:
             parts = {part: made["manifest_path"] for part, made in answer["parts"].items()}
             content = {"operation": operation, "ticket": journal.ticket.id, "parts": parts}
             answer["manifest_path"] = await stages.write_manifest(content)
-        output_path = journal.ticket.request.get("output_path")
+        request = journal.ticket.request
+        output_path, inputs = request.get("output_path"), files_of(request) or {}
         if answer["cached"] and isinstance(output_path, str):
-            answer |= await self._tools.folders.place(answer, output_path)
+            named = [path for paths in inputs.values() for path in paths]
+            answer |= await self._tools.folders.place(answer, output_path, named)
         return Finished(answer, answer["cached"], journal.entries)
 
     async def _case(self, journal: Journal) -> Finished:
