@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+import sys
 from types import FrameType
 
 import uvicorn
@@ -16,6 +17,10 @@ from nephra_gateway.border import Border
 from nephra_gateway.ending import Ending
 from nephra_gateway.settings import GatewaySettings
 from nephra_gateway.tracing import Traced
+
+#: The event loop and the threads of the database want the interpreter in turns, many times for
+#: each request. With Python's default of 5 ms every one of them may wait that long.
+_SWITCH_S = 0.001
 
 #: What cancelled requests have to clean up, after the time that they had to end.
 _CLEANING_S = 10
@@ -33,6 +38,7 @@ def serve() -> int:
     except ValueError as error:
         logs.line("cannot start", why=str(error))
         return 2
+    sys.setswitchinterval(_SWITCH_S)
     server = GatewayServer(configuration(app, settings), settings.drain_s, ending)
     try:
         server.run()

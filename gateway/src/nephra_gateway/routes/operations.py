@@ -24,14 +24,13 @@ _OTHER_METHODS = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 _OURS = ("ticket", "step", "attempt")
 
 
-@router.post("/{operation:path}")
-async def run(operation: str, request: Request) -> Response:
+async def run(request: Request) -> Response:
     """Run one operation.
 
     Raises:
         NephraError: it is not offered, or what its predictor says.
     """
-    gateway = gateway_of(request)
+    gateway, operation = gateway_of(request), str(request.path_params["operation"])
     _check_method(methods_of(operation))
     request.state.members["operation"] = operation[:100]
     await gateway.predictors.expect(operation)
@@ -48,6 +47,10 @@ async def run(operation: str, request: Request) -> Response:
         ticket = await gateway.submissions.submit(operation, body, caller, wishes)
         request.state.members["ticket"] = used.ticket = ticket.id
     return await deliver(request, ticket, wishes)
+
+
+# As a plain route: what FastAPI would do for each request, all is done here.
+router.add_route("/{operation:path}", run, methods=["POST"])
 
 
 @router.api_route("/{address:path}", methods=_OTHER_METHODS)
