@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
@@ -23,7 +25,13 @@ T = TypeVar("T")
 #: Another process's transaction is waited for so long.
 _LOCKED_S = 5.0
 
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_SNAPSHOT, sqlite3.SQLITE_BUSY_RECOVERY)
+
 _READERS = 4
+
+_READING = "BEGIN"
+
+_chance = SystemRandom()
 
 #: So many waiting works share a commit; the first of them waits for the last.
 _TOGETHER = 64
@@ -57,7 +65,7 @@ class SqliteDatabase(Database):
             raise ValueError("The SQLite database has to be a file, named by its absolute path.")
         self._url, self._path = url, Path(url.database)
         self._to_write = _engine(url, "BEGIN IMMEDIATE", 1)
-        self._to_read = _engine(url, "BEGIN", _READERS, "PRAGMA query_only=ON")
+        self._to_read = _engine(url, _READING, _READERS, "PRAGMA query_only=ON")
         self._waiting: deque[_Waiting] = deque()
         self._writer = ThreadPoolExecutor(1, "database-write")
         self._readers = ThreadPoolExecutor(_READERS, "database-read")
@@ -174,8 +182,30 @@ def _engine(url: sa.URL, begin: str, size: int, *pragmas: str) -> Engine:
         ):
             connection.execute(pragma).close()
 
+        if begin != _READING:  # `_begin` waits
+            connection.execute("PRAGMA busy_timeout=0").close()
+
     @sa.event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        _begin(driver, begin)
 
     return engine
+
+
+def _begin(driver: sqlite3.Connection, statement: str) -> None:
+    """Begin a transaction when other processes let go.
+
+    SQLite itself would look again ever more seldom, up to every 100 ms, so that who has waited
+    long would come after who has just come.
+    """
+    until_s = time.monotonic() + _LOCKED_S
+    while True:
+        try:
+            driver.execute(statement).close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode not in _LOCKED or time.monotonic() > until_s:
+                raise
+        time.sleep(_chance.uniform(0.0005, 0.002))
