@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -247,17 +248,28 @@ def test_a_database_that_restarts_in_mid_run_loses_nothing(
 
 
 def test_cancelling_stops_the_predictor_and_frees_it(running: Fleet, masks: dict[str, Any]) -> None:
-    """Within a tile, and what is asked next is served."""
+    """Within a tile; its memory is what it was, and what is asked next is served."""
+    before_mib = memory_mib(running)
     ticket = ask(running)
     end = time.monotonic() + PATIENCE_S
     while not any(s["state"] == "running" for s in see(running, ticket)["steps"]):
         assert time.monotonic() < end
     with running.client(1) as client:  # not the one that works on it, perhaps
         assert client.delete(f"/tickets/{ticket}").json()["state"] == "cancelled"
+    assert memory_mib(running) < 1.1 * before_mib + 32
     found = ended(running, ask(running))
     assert found["state"] == "succeeded"
     same(running, found, masks["masks"])
     tidy(running)
+
+
+def memory_mib(running: Fleet) -> float:
+    """Resident memory of the models' worker."""
+    pages = [
+        int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        for pid in running.members["nnunet"].workers()
+    ]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @pytest.fixture(autouse=True)

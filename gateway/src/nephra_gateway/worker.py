@@ -179,17 +179,18 @@ class Worker:
         """Work on a ticket until it has ended, is lost, or is given back."""
         said: dict[str, Any] = {"ticket": ticket.id, "operation": ticket.operation}
         logs.line("ticket begun", attempt=ticket.attempts, **said)
-        estimate = Estimate(await self._before_s(ticket), ticket.fraction)
-        journal = Journal(self._database, self._board, lease, ticket, estimate)
         try:
-            outcome = await self._outcome(journal)
-            await _whole(asyncio.create_task(self._end(journal, *outcome)))
+            try:
+                estimate = Estimate(await self._before_s(ticket), ticket.fraction)
+                journal = Journal(self._database, self._board, lease, ticket, estimate)
+                outcome = await self._outcome(journal)
+                await _whole(asyncio.create_task(self._end(journal, *outcome)))
+            except (asyncio.CancelledError, _Ending):
+                await self._stop(ticket.id)
+                await persist(self._database, lambda c: tickets.give_back(c, lease))
+                logs.line("ticket given back", **said)
         except LeaseLost:
             logs.line("ticket lost to another worker", **said)
-        except (asyncio.CancelledError, _Ending):
-            await self._stop(ticket.id)
-            await persist(self._database, lambda c: tickets.give_back(c, lease))
-            logs.line("ticket given back", **said)
 
     async def _outcome(self, journal: Journal) -> tuple[Ended, Event, Finished | None]:
         """Do the work; gives how it ended.
