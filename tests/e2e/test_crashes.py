@@ -32,7 +32,7 @@ PATIENCE_S = 240.0
 
 CASE = {
     "phases": {"A": "A.nii.gz", "D": "D.nii.gz"},
-    "structures": ["kidney", "tumor", "ureter", "fat"],
+    "structures": ["kidney", "tumor", "ureter"],
 }
 LATER = {"Prefer": "respond-async", "Cache-Control": "no-cache"}
 
