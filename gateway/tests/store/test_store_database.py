@@ -212,7 +212,7 @@ def test_a_lock_is_waited_for_once_by_all(tmp_path: Path, monkeypatch: pytest.Mo
         other.execute("BEGIN IMMEDIATE")
         assert asker.database._together(works)
         for waiting in works:
-            with pytest.raises(sa.exc.OperationalError, match="locked"):
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
                 waiting.future.result(0)
 
 
