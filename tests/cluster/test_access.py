@@ -20,8 +20,8 @@ from cluster.release import Release
 ROOT = Path(__file__).resolve().parents[2]
 #: What a way in could break: its requests, answers and streams as the README has them.
 QUICK = ("test_readme.py",)
-#: They kill processes of this machine.
-LOCAL = ("--ignore=tests/e2e/test_crashes.py",)
+#: They kill processes of this machine, and fill its disk.
+LOCAL = ("--ignore=tests/e2e/test_crashes.py", "--ignore=tests/e2e/test_full_disk.py")
 TRAEFIK = [{"name": "traefik", "namespace": "traefik"}]
 
 
