@@ -157,7 +157,7 @@ def test_a_predictor_that_takes_too_long_is_timed_out(
     gates.hold("tumor")
     with (
         start(open_settings.model_copy(update={"operation_s": 0.5})) as url,
-        httpx.Client(base_url=url, timeout=60) as client,
+        httpx.Client(base_url=url, headers={"Cache-Control": "no-cache"}, timeout=60) as client,
     ):
         answer = client.post("/inference/tumor", json={"image_path": "A.nii.gz"})
     assert answer.status_code == 504

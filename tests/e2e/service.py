@@ -41,20 +41,27 @@ class Service:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def post(
-        self, operation: str, request: Any = None, content: bytes | None = None
+        self,
+        operation: str,
+        request: Any = None,
+        content: bytes | None = None,
+        *,
+        fresh: bool = False,
     ) -> httpx.Response:
-        """POST a request and wait for its answer."""
+        """POST a request and wait for its answer; a fresh one is none of the cache's."""
         body = json.dumps(request).encode() if content is None else content
         headers = {**self.headers, "Content-Type": "application/json"}
+        if fresh:
+            headers["Cache-Control"] = "no-cache"
         return httpx.post(f"{self.url}/{operation}", content=body, headers=headers, timeout=600)
 
     def get(self, path: str) -> httpx.Response:
         """GET a page of information."""
         return httpx.get(f"{self.url}/{path}", headers=self.headers, timeout=30)
 
-    def run(self, operation: str, **request: Any) -> dict[str, Any]:
+    def run(self, operation: str, *, fresh: bool = False, **request: Any) -> dict[str, Any]:
         """The answer of an operation that must succeed."""
-        answer = self.post(operation, request)
+        answer = self.post(operation, request, fresh=fresh)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -21,7 +21,11 @@ from e2e.fleet import Fleet, fleet
 from nephra_contract.nifti import read_labels, write_image
 from nephra_phantom import PHASES, Phantom, centred
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif("NEPHRA_URL" in os.environ, reason="it starts processes of its own"),
+]
 
 #: Kills of one test run; the full number is a matter of minutes.
 KILLS = int(os.environ.get("NEPHRA_KILLS", "2"))

@@ -14,7 +14,10 @@ from e2e.fleet import Fleet, fleet
 from nephra_contract.nifti import read_labels, write_labels
 from nephra_phantom import Phantom, centred
 
-pytestmark = pytest.mark.e2e
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif("NEPHRA_URL" in os.environ, reason="it starts processes of its own"),
+]
 
 GRID = centred((112, 96, 96), (3.1, 3.1, 3.1))
 ASKED = {"mask_path": "mask.nii.gz"}

@@ -76,5 +76,5 @@ class Gauges:
 
 def _read(connection: Connection) -> tuple[dict[str, int], Queue, dict[str, Waiting]]:
     counted = sa.select(schema.tickets.c.state, sa.func.count()).group_by(schema.tickets.c.state)
-    states: dict[str, int] = dict(connection.execute(counted).tuples().all())
+    states: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted)}
     return states, tickets.queue(connection), turns.figures(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +20,23 @@ class Held:
 
     Args:
         lease: without it nothing is written.
-        task: does the work.
         reason: why it was stopped, if it was.
     """
 
     lease: Lease
-    task: asyncio.Task[None]
     reason: Reason | None = None
+    _task: asyncio.Task[None] | None = None
+
+    def begin(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Do the work, in a task of its own."""
+        self._task = asyncio.create_task(work)
+        return self._task
+
+    @property
+    def task(self) -> asyncio.Task[None]:
+        """Does the work."""
+        assert self._task is not None
+        return self._task
 
     def stop(self, reason: Reason) -> None:
         """Stop the work; the first reason counts."""

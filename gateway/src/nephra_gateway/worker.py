@@ -117,9 +117,7 @@ class Worker:
             if room > 0 and not self._ending.begun.is_set():
                 claimed = await self._claim(room)
             for lease, ticket in claimed:
-                task = asyncio.create_task(self._do(lease, ticket))
-                self._held[ticket.id] = Held(lease, task)
-                task.add_done_callback(partial(self._done, ticket.id))
+                self._take(lease, ticket)
             if len(claimed) < room or room == 0:
                 await self._wait(_LOOK_S)
 
@@ -153,10 +151,24 @@ class Worker:
         leases = [held.lease for held in self._held.values()]
         return tickets.beat(connection, leases, self._lease_s)
 
-    def _done(self, ticket: str, task: asyncio.Task[None]) -> None:
+    def _take(self, lease: Lease, ticket: Ticket) -> None:
+        before, held = self._held.get(ticket.id), Held(lease)
+        self._held[ticket.id] = held
+        task = held.begin(self._after(before, held, ticket))
+        task.add_done_callback(partial(self._done, ticket.id, held))
+
+    async def _after(self, before: Held | None, held: Held, ticket: Ticket) -> None:
+        """Work on a ticket; one that was frozen may find that it has just lost it to itself."""
+        if before is not None:
+            before.stop("lost")
+            await asyncio.wait({before.task})
+        await self._do(held, ticket)
+
+    def _done(self, ticket: str, held: Held, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logs.defect("work for a ticket failed unexpectedly", error, ticket=ticket)
-        self._held.pop(ticket, None)
+        if self._held.get(ticket) is held:
+            del self._held[ticket]
         self.look()
 
     async def _wait(self, timeout_s: float) -> None:
@@ -175,24 +187,24 @@ class Worker:
             await asyncio.sleep(AWAY_S)
             return []
 
-    async def _do(self, lease: Lease, ticket: Ticket) -> None:
+    async def _do(self, held: Held, ticket: Ticket) -> None:
         """Work on a ticket until it has ended, is lost, or is given back."""
         said: dict[str, Any] = {"ticket": ticket.id, "operation": ticket.operation}
         logs.line("ticket begun", attempt=ticket.attempts, **said)
         try:
             try:
                 estimate = Estimate(await self._before_s(ticket), ticket.fraction)
-                journal = Journal(self._database, self._board, lease, ticket, estimate)
-                outcome = await self._outcome(journal)
+                journal = Journal(self._database, self._board, held.lease, ticket, estimate)
+                outcome = await self._outcome(held, journal)
                 await _whole(asyncio.create_task(self._end(journal, *outcome)))
             except (asyncio.CancelledError, _Ending):
                 await self._stop(ticket.id)
-                await persist(self._database, lambda c: tickets.give_back(c, lease))
+                await persist(self._database, lambda c: tickets.give_back(c, held.lease))
                 logs.line("ticket given back", **said)
         except LeaseLost:
             logs.line("ticket lost to another worker", **said)
 
-    async def _outcome(self, journal: Journal) -> tuple[Ended, Event, Finished | None]:
+    async def _outcome(self, held: Held, journal: Journal) -> tuple[Ended, Event, Finished | None]:
         """Do the work; gives how it ended.
 
         Raises:
@@ -210,10 +222,9 @@ class Worker:
             return "succeeded", Event(event="result", fraction=1.0, result=done.answer), done
         except asyncio.CancelledError as error:
             await _end(working)
-            reason = self._held[ticket.id].reason
-            if reason == "lost":
+            if held.reason == "lost":
                 raise LeaseLost from error
-            if reason != "cancelled":
+            if held.reason != "cancelled":
                 raise
             await self._stop(ticket.id)
             return "cancelled", _problem(_cancelled()), None
