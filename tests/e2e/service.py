@@ -59,8 +59,9 @@ class Service:
         """GET a page of information."""
         return httpx.get(f"{self.url}/{path}", headers=self.headers, timeout=30)
 
-    def run(self, operation: str, *, fresh: bool = False, **request: Any) -> dict[str, Any]:
-        """The answer of an operation that must succeed."""
+    def run(self, operation: str, **request: Any) -> dict[str, Any]:
+        """The answer of an operation that must succeed; with `fresh`, none of the cache's."""
+        fresh = bool(request.pop("fresh", False))
         answer = self.post(operation, request, fresh=fresh)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
