@@ -107,11 +107,12 @@ class Cases:
         return digest_of(["nephra case 1", phases, said, offered, bundles])
 
     async def _digests(self, request: CaseRequest) -> dict[str, dict[str, Any]]:
+        # The pass over each image that gives its key gives this too.
         paths = request.phases
-        found = await asyncio.gather(*(self.contents.file_digest(p) for p in paths.values()))
+        found = await asyncio.gather(*(self.contents.of(p) for p in paths.values()))
         return {
-            phase: {"path": path, "sha256": digest}
-            for (phase, path), digest in zip(paths.items(), found, strict=True)
+            phase: {"path": path, "sha256": None if content is None else content.file}
+            for (phase, path), content in zip(paths.items(), found, strict=True)
         }
 
     def _absent(self, made: Plan, outcomes: Outcomes) -> list[str]:

@@ -25,7 +25,6 @@ from nephra_contract.errors import NephraError, Unavailable
 from nephra_gateway.callbacks import (
     Address,
     Resolve,
-    check_callback,
     look_up,
     permitted,
     resolved,
@@ -34,8 +33,6 @@ from nephra_gateway.settings import GatewaySettings
 from nephra_gateway.store import deliveries
 from nephra_gateway.store.database import Database
 from nephra_gateway.store.deliveries import Delivery
-
-__all__ = ["Webhooks", "check_callback"]
 
 #: An attempt may take so long in all, its connection so long; whoever tries has it to itself.
 _ATTEMPT_S, _CONNECT_S, _LEASE_S = 10.0, 5.0, 30.0
